@@ -1,0 +1,61 @@
+"""Causal multi-head self-attention and the cache of keys and values; chapter 3 builds it.
+
+Vaswani et al., arXiv 1706.03762; the weights lie as in GPT-2.
+B batch, T time, D width, H heads.
+"""
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+
+class KVCache:
+    """The keys and values of the tokens seen so far, for one layer and up to `max_length` tokens."""
+
+    def __init__(self, max_length):
+        self.max_length, self.length = max_length, 0
+        self.keys = self.values = None
+
+    def append(self, k, v):
+        """Add those of T new tokens, each (B, H, T, D/H); return all, each (B, H, length, D/H)."""
+        if self.keys is None:
+            B, H, _, head_dim = k.shape
+            self.keys = k.new_empty(B, H, self.max_length, head_dim)
+            self.values = torch.empty_like(self.keys)
+        start, self.length = self.length, self.length + k.shape[2]
+        if self.length > self.max_length:
+            raise ValueError(f"{self.length} tokens do not fit into a cache for {self.max_length}")
+        self.keys[:, :, start : self.length] = k
+        self.values[:, :, start : self.length] = v
+        return self.keys[:, :, : self.length], self.values[:, :, : self.length]
+
+
+class CausalSelfAttention(nn.Module):
+    """Every token gathers, in several heads, a weighted average over itself and its past."""
+
+    def __init__(self, embed_dim, num_heads, dropout=0.0, qkv_bias=True):
+        super().__init__()
+        if embed_dim % num_heads:
+            raise ValueError(f"embed_dim={embed_dim} is not divisible by num_heads={num_heads}")
+        self.num_heads, self.dropout = num_heads, dropout
+        self.qkv = nn.Linear(embed_dim, 3 * embed_dim, bias=qkv_bias)
+        self.out = nn.Linear(embed_dim, embed_dim)
+
+    def forward(self, x, cache=None):
+        """x (B, T, D) -> (B, T, D). With a `KVCache`, x holds only the new tokens."""
+        B, T, D = x.shape
+        q, k, v = (
+            part.view(B, T, self.num_heads, -1).transpose(1, 2)
+            for part in self.qkv(x).chunk(3, dim=-1)
+        )
+        if cache is not None:
+            k, v = cache.append(k, v)  # each (B, H, S, D/H): S = T new tokens and those before
+        mask = None
+        if (S := k.shape[2]) > T:  # the new token t stands at place S - T + t and sees up to there
+            mask = torch.ones(T, S, dtype=torch.bool, device=x.device).tril(S - T)
+        dropout = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(
+            q, k, v, mask, dropout, is_causal=mask is None
+        )  # (B, H, T, D/H)
+        y = y.transpose(1, 2).reshape(B, T, D)
+        return F.dropout(self.out(y), self.dropout, self.training)

@@ -1,0 +1,118 @@
+"""Real text from the reader's own machine, and the way from text to batches; chapter 2."""
+
+import ast
+import importlib.util
+import random
+import sysconfig
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+ENOUGH_BYTES = 1_000_000  # with less documentation than this, installed packages add theirs
+
+
+def read_docstrings(folder):
+    """Yield the docstrings in the Python files below `folder`, by file name, without tests."""
+    skip = {"site-packages", "dist-packages", "__pycache__", "test", "tests", "idlelib", "lib2to3"}
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for path in sorted(Path(folder).rglob("*.py")):
+        if skip.isdisjoint(path.relative_to(folder).parts):
+            try:
+                tree = ast.parse(path.read_bytes())
+            except (SyntaxError, ValueError, OSError):
+                continue  # templates and other files that only look like Python
+            for node in ast.walk(tree):
+                if isinstance(node, documented) and (docstring := ast.get_docstring(node)):
+                    yield docstring
+
+
+@lru_cache
+def python_docs(min_length=100):
+    """Return the documentation that ships with Python, about 2 MB, as a tuple of distinct texts.
+
+    They are the reference topics behind `help()` and the docstrings of the standard library. Some
+    distributions strip these; then a message says so, and the docstrings of NumPy and PyTorch take
+    their place. Texts of fewer than `min_length` characters, and lone surrogates, are left out.
+    """
+    try:
+        from pydoc_data.topics import topics
+    except ImportError:
+        topics = {}
+    texts = [topics[name] for name in sorted(topics)] + list(
+        read_docstrings(sysconfig.get_path("stdlib"))
+    )
+    if (size := sum(map(len, texts))) < ENOUGH_BYTES:
+        print(
+            f"This Python ships only {size:,} bytes of documentation; "
+            "adding that of NumPy and PyTorch."
+        )
+        for package in ("numpy", "torch"):
+            texts += read_docstrings(Path(importlib.util.find_spec(package).origin).parent)
+    texts = [text.strip().encode("utf-8", errors="ignore").decode("utf-8") for text in texts]
+    return tuple(dict.fromkeys(text for text in texts if len(text) >= min_length))
+
+
+def split_documents(documents, validation_share=0.1, seed=0):
+    """Shuffle distinct `documents` and return (training, validation) lists; none stands in both.
+
+    >>> split_documents(["a", "b", "c", "d"], validation_share=0.25, seed=1)
+    (['d', 'a', 'c'], ['b'])
+    """
+    documents = list(dict.fromkeys(documents))
+    random.Random(seed).shuffle(documents)
+    cut = len(documents) - round(len(documents) * validation_share)
+    return documents[:cut], documents[cut:]
+
+
+def encode_documents(documents, tokenizer):
+    """Return the ids of all documents, each followed by `<|endoftext|>`, as one tensor (N,)."""
+    if tokenizer.eos_id is None:
+        raise ValueError(
+            "the tokenizer has no <|endoftext|> to put between documents; train it with that token"
+        )
+    rows = tokenizer.to_tiktoken().encode_ordinary_batch(list(documents))
+    return torch.tensor([id for row in rows for id in (*row, tokenizer.eos_id)], dtype=torch.long)
+
+
+class WindowDataset(Dataset):
+    """Windows of `context_length` ids and their targets, the same window one token later.
+
+    `ids` is a tensor (N,); the next window starts `stride` ids on (default: `context_length`, no
+    overlap). Item i is (inputs, targets), each (context_length,). Raises ValueError if `ids` does
+    not fill one window.
+
+    >>> inputs, targets = WindowDataset(torch.arange(10), context_length=4)[1]
+    >>> inputs.tolist(), targets.tolist()
+    ([4, 5, 6, 7], [5, 6, 7, 8])
+    """
+
+    def __init__(self, ids, context_length, stride=None):
+        if context_length < 1 or (stride is not None and stride < 1):
+            raise ValueError(
+                f"context_length={context_length} and stride={stride} must be at least 1"
+            )
+        if len(ids) < context_length + 1:
+            raise ValueError(
+                f"{len(ids)} ids do not fill one window: {context_length} inputs and a last target "
+                f"need {context_length + 1}; use more text or a shorter context"
+            )
+        self.windows = ids.unfold(
+            0, context_length + 1, stride or context_length
+        )  # (number, context_length + 1)
+
+    def __len__(self):
+        return len(self.windows)
+
+    def __getitem__(self, i):
+        return self.windows[i, :-1], self.windows[i, 1:]
+
+
+def make_loader(ids, context_length, batch_size, stride=None, shuffle=False, seed=0):
+    """Return a DataLoader of (inputs, targets), each (B, T).
+
+    With `shuffle`, the order is new in each epoch, and the same for the same `seed`.
+    """
+    dataset = WindowDataset(ids, context_length, stride)
+    return DataLoader(dataset, batch_size, shuffle, generator=torch.Generator().manual_seed(seed))

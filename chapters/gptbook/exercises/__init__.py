@@ -1,0 +1,150 @@
+"""`check("2.1", answer)` tells a reader whether an answer is right, and if not, what was seen.
+
+The checks stand in one module a chapter, chapter_02.py and so on, each registered under its number
+with `@exercise("2.1")`. A check calls the reader's function through a `Probe` and stops at the
+first thing that is wrong.
+"""
+
+import copy
+import importlib
+import reprlib
+import traceback
+from dataclasses import dataclass
+
+_checks = {}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A check's outcome: "correct", "not yet", "not attempted" or "unknown exercise"."""
+
+    number: str
+    status: str
+    hint: str = ""
+
+    @property
+    def correct(self):
+        return self.status == "correct"
+
+    def __str__(self):
+        return f"Exercise {self.number}: {self.status}." + (f"\n{self.hint}" if self.hint else "")
+
+    def _ipython_display_(self):
+        """Show nothing: `check` has printed the result already."""
+
+
+class NotYet(Exception):
+    """Raised in a check: the message is the hint."""
+
+
+class NotAttempted(Exception):
+    """Raised in a check: the answer is still the stub."""
+
+
+class Probe:
+    """The reader's function, called on copies of the arguments so that it cannot spoil them."""
+
+    def __init__(self, function):
+        if function is ...:
+            raise NotAttempted
+        if not callable(function):
+            raise NotYet(f"The answer should be a function, but it is {show(function)}.")
+        self.function, self.name = function, getattr(function, "__name__", "the function")
+
+    def __call__(self, *arguments):
+        """Return the function's value; `...` counts as no attempt, an exception as wrong."""
+        try:
+            value = self.function(*copy.deepcopy(arguments))
+        except Exception as error:
+            lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)]
+            where = f", line {lines[1]} of its cell," if len(lines) > 1 else ""
+            raise NotYet(
+                f"{self.called(*arguments)}{where} raised {type(error).__name__}: {error}"
+            ) from error
+        if value is ...:
+            raise NotAttempted
+        return value
+
+    def expect(self, wanted, *arguments, hint="", same=lambda got, wanted: got == wanted):
+        """Call the function and compare what it returns with `wanted`."""
+        got = self(*arguments)
+        try:
+            equal = bool(same(got, wanted))
+        except Exception:
+            equal = False  # got is of a kind that cannot be compared
+        if not equal:
+            raise NotYet(
+                f"{self.called(*arguments)} returned {show(got)}; "
+                f"expected {show(wanted)}. {hint}".strip()
+            )
+
+    def called(self, *arguments):
+        return f"{self.name}({', '.join(map(show, arguments))})"
+
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 120
+_repr.maxlist = _repr.maxtuple = _repr.maxdict = _repr.maxset = 12
+
+
+def show(value):
+    """A short one-line form of `value` for hints."""
+    return " ".join(_repr.repr(value).split())
+
+
+def close(got, wanted, tolerance=1e-6):
+    """True if two numbers agree to a relative `tolerance`."""
+    return abs(got - wanted) <= tolerance * max(1.0, abs(wanted))
+
+
+def exercise(number):
+    """Register the decorated function as the check of exercise `number`; it gets a `Probe`."""
+
+    def register(function):
+        _checks[number] = function
+        return function
+
+    return register
+
+
+def exercise_numbers(chapter):
+    """Return the numbers of the exercises of a chapter that have a check.
+
+    >>> exercise_numbers(2)[0]
+    '2.1'
+    """
+    try:
+        importlib.import_module(f"{__name__}.chapter_{chapter:02d}")
+    except ModuleNotFoundError:
+        return []
+    return sorted(
+        (n for n in _checks if n.split(".")[0] == str(chapter)), key=lambda n: int(n.split(".")[1])
+    )
+
+
+def check(number, answer):
+    """Check the reader's function for exercise `number`; print and return a `Result`. Never raises."""
+    result = _run(str(number), answer)
+    print(result)
+    return result
+
+
+def _run(number, answer):
+    chapter = number.split(".")[0]
+    numbers = exercise_numbers(int(chapter)) if chapter.isdigit() else []
+    if number not in numbers:
+        known = (
+            f"Chapter {chapter} has {', '.join(numbers)}."
+            if numbers
+            else "Numbers look like this: 2.1."
+        )
+        return Result(number, "unknown exercise", known)
+    try:
+        _checks[number](Probe(answer))
+    except NotAttempted:
+        return Result(number, "not attempted")
+    except NotYet as error:
+        return Result(number, "not yet", str(error))
+    except Exception as error:  # an answer of a kind that the check did not foresee
+        return Result(number, "not yet", f"The check could not make sense of the answer: {error}")
+    return Result(number, "correct")

@@ -1,0 +1,82 @@
+"""The look of the book's figures, and the few figures that more than one chapter draws."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+# Wong, Nature Methods 8, 441 (2011): eight colours that stay apart for colour-blind readers.
+BLUE, ORANGE, GREEN, RED, PURPLE, GREY = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#777777",
+)
+
+
+def use_style():
+    """Set matplotlib's defaults: white ground, legible on a dark page too, and the colours above."""
+    plt.rcParams.update(
+        {
+            "figure.figsize": (7, 3.5),
+            "figure.facecolor": "white",
+            "figure.constrained_layout.use": True,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.alpha": 0.3,
+            "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, RED, PURPLE, GREY]),
+        }
+    )
+
+
+def plot_losses(losses, levels=None, smooth=20):
+    """Draw the loss of every step, its running mean over `smooth` steps, and named levels.
+
+    `levels` maps a label to a loss, drawn as a dashed line. Returns the axes.
+    """
+    steps, losses = np.arange(1, len(losses) + 1), np.asarray(losses)
+    smooth = min(smooth, len(losses))
+    means = np.convolve(losses, np.ones(smooth) / smooth, mode="valid")
+    _, ax = plt.subplots()
+    ax.plot(steps, losses, color=BLUE, alpha=0.25, linewidth=1)
+    ax.plot(steps[smooth - 1 :], means, color=BLUE, label=f"training loss, mean of {smooth} steps")
+    for (label, level), color in zip(
+        (levels or {}).items(), [RED, ORANGE, GREEN, PURPLE], strict=False
+    ):
+        ax.axhline(level, color=color, linestyle="--", linewidth=1.2, label=label)
+    ax.set(xlabel="step", ylabel="loss (nats per token)", xlim=(0, len(losses)))
+    ax.legend(frameon=False)
+    return ax
+
+
+def draw_rows(rows, ax=None):
+    """Draw each (label, list of texts) as a row of boxes, each as wide as its text is long.
+
+    A space is drawn as an open box, so that it can be seen. Returns the axes.
+    """
+    if ax is None:
+        widest = max(sum(map(len, texts)) for _, texts in rows)
+        _, ax = plt.subplots(figsize=(min(10, 2.2 + 0.28 * widest), 0.45 * len(rows) + 0.2))
+    colors = ["#CFE4F3", "#FBE3B5", "#CDEBDF", "#F3D0DF"]
+    for y, (label, texts) in enumerate(rows):
+        x = 0
+        for i, text in enumerate(texts):
+            ax.add_patch(
+                plt.Rectangle((x + 0.04, y - 0.38), len(text) - 0.08, 0.76, facecolor=colors[i % 4])
+            )
+            shown = text.replace(" ", "␣").replace("\n", "⏎")
+            ax.text(
+                x + len(text) / 2,
+                y,
+                shown,
+                ha="center",
+                va="center",
+                family="monospace",
+                color="black",
+            )
+            x += len(text)
+        ax.text(-0.4, y, label, ha="right", va="center", color="black")
+    ax.set(xlim=(0, max(sum(map(len, texts)) for _, texts in rows)), ylim=(len(rows) - 0.5, -0.5))
+    ax.axis("off")
+    return ax

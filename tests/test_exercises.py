@@ -1,0 +1,349 @@
+"""Every check accepts the published solution and rejects plausible wrong answers, with a hint."""
+
+import codecs
+import math
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import nbformat
+import pytest
+
+import gptbook.bpe
+import gptbook.exercises
+from gptbook.exercises import check, exercise_numbers
+
+ROOT = Path(__file__).resolve().parents[1]
+CHAPTERS = sorted(int(path.name[:2]) for path in (ROOT / "chapters").glob("[0-9][0-9]_*.ipynb"))
+NUMBERS = [number for chapter in CHAPTERS for number in exercise_numbers(chapter)]
+
+
+@pytest.fixture(scope="module")
+def solutions():
+    """The reader's solutions, by number: what the solution notebooks hand to `check`."""
+    answers = {}
+    original = gptbook.exercises.check
+    try:
+        for chapter in CHAPTERS:
+            path = ROOT / "appendix" / f"solutions_{chapter:02d}.ipynb"
+            gptbook.exercises.check = lambda number, answer: (
+                answers.update({number: answer}) or original(number, answer)
+            )
+            namespace = {}
+            for cell in nbformat.read(path, as_version=4).cells:
+                if cell.cell_type == "code":
+                    exec(compile(cell.source, str(path), "exec"), namespace)
+    finally:
+        gptbook.exercises.check = original
+    return answers
+
+
+def wrong_uniform_inverse(vocab_size):
+    return 1 / vocab_size
+
+
+def wrong_pairs_unweighted(words):
+    return dict(Counter(pair for word in words for pair in pairwise(word)))
+
+
+def wrong_pairs_sorted(words):
+    pairs = Counter()
+    for word, count in words.items():
+        for pair in pairwise(word):
+            pairs[tuple(sorted(pair))] += count
+    return pairs
+
+
+def wrong_pairs_once_a_word(words):
+    pairs = Counter()
+    for word, count in words.items():
+        for pair in set(pairwise(word)):
+            pairs[pair] += count
+    return pairs
+
+
+def wrong_pairs_across_words(words):
+    text = b"".join(word * count for word, count in words.items())
+    return Counter(pairwise(text))
+
+
+def wrong_pairs_not_overlapping(words):
+    pairs = Counter()
+    for word, count in words.items():
+        for i in range(0, len(word) - 1, 2):
+            pairs[word[i], word[i + 1]] += count
+    return pairs
+
+
+def wrong_merge_overlapping(ids, pair, new_id):
+    return [new_id if (a, b) == pair else a for a, b in pairwise([*ids, None])]
+
+
+def wrong_merge_first_only(ids, pair, new_id):
+    for i in range(len(ids) - 1):
+        if (ids[i], ids[i + 1]) == pair:
+            return [*ids[:i], new_id, *ids[i + 2 :]]
+    return ids
+
+
+def wrong_merge_from_the_right(ids, pair, new_id):
+    merged = list(ids)
+    for i in reversed(range(len(ids) - 1)):
+        if i + 1 < len(merged) and (merged[i], merged[i + 1]) == pair:
+            merged[i : i + 2] = [new_id]
+    return merged
+
+
+def wrong_merge_loses_the_last(ids, pair, new_id):
+    merged, i = [], 0
+    while i < len(ids) - 1:
+        hit = (ids[i], ids[i + 1]) == pair
+        merged.append(new_id if hit else ids[i])
+        i += 2 if hit else 1
+    return merged
+
+
+def wrong_merge_in_place(ids, pair, new_id):
+    for i in range(len(ids) - 1):
+        if (ids[i], ids[i + 1]) == pair:
+            ids[i : i + 2] = [new_id]
+    return ids  # raises IndexError, because the list has become shorter
+
+
+def _tables(merges):
+    tokens = [bytes([i]) for i in range(256)]
+    for left, right in merges:
+        tokens.append(tokens[left] + tokens[right])
+    return tokens
+
+
+def wrong_encode_longest_match(word, merges):
+    tokens, ids = _tables(merges), []
+    while word:
+        best = max(
+            (i for i, t in enumerate(tokens) if word.startswith(t)), key=lambda i: len(tokens[i])
+        )
+        ids.append(best)
+        word = word[len(tokens[best]) :]
+    return ids
+
+
+def wrong_encode_left_to_right(word, merges):
+    ids = list(word)
+    i = 0
+    while i < len(ids) - 1:
+        if (ids[i], ids[i + 1]) in merges:
+            ids[i : i + 2] = [256 + merges.index((ids[i], ids[i + 1]))]
+            i = 0
+        else:
+            i += 1
+    return ids
+
+
+def wrong_encode_latest_first(word, merges):
+    ids = list(word)
+    for i in reversed(range(len(merges))):
+        ids = gptbook.bpe.merge_pair(ids, merges[i], 256 + i)
+    return ids
+
+
+def wrong_encode_once_each(word, merges):
+    ids = list(word)
+    for i, pair in enumerate(merges):
+        ids = wrong_merge_first_only(ids, pair, 256 + i)
+    return ids
+
+
+def wrong_decode_each(tokens):
+    return "".join(token.decode("utf-8", errors="replace") for token in tokens)
+
+
+def _windows(ids, size, stride, last=0):
+    starts = range(0, len(ids) - size + last, stride)
+    return [(ids[i : i + size], ids[i + 1 : i + 1 + size]) for i in starts]
+
+
+def wrong_windows_before_the_cut(ids, size, stride, share):
+    windows = _windows(ids, size, stride)
+    cut = len(windows) - int(len(windows) * share)
+    return windows[:cut], windows[cut:]
+
+
+def wrong_windows_not_shifted(ids, size, stride, share):
+    cut = len(ids) - int(len(ids) * share)
+    parts = _windows(ids[:cut], size, stride), _windows(ids[cut:], size, stride)
+    return tuple([(x, x) for x, _ in part] for part in parts)
+
+
+def wrong_windows_short_last(ids, size, stride, share):
+    cut = len(ids) - int(len(ids) * share)
+    return _windows(ids[:cut], size, stride, last=1), _windows(ids[cut:], size, stride, last=1)
+
+
+def wrong_windows_no_stride(ids, size, stride, share):
+    cut = len(ids) - int(len(ids) * share)
+    return _windows(ids[:cut], size, size), _windows(ids[cut:], size, size)
+
+
+def wrong_windows_one_missing(ids, size, stride, share):
+    cut = len(ids) - int(len(ids) * share)
+    return _windows(ids[:cut], size, stride, last=-1), _windows(ids[cut:], size, stride, last=-1)
+
+
+def wrong_windows_validation_first(ids, size, stride, share):
+    cut = int(len(ids) * share)
+    return _windows(ids[cut:], size, stride), _windows(ids[:cut], size, stride)
+
+
+def wrong_stream_each(tokens):
+    return [token.decode("utf-8", errors="replace") for token in tokens]
+
+
+def wrong_stream_all_at_the_end(tokens):
+    return [""] * (len(tokens) - 1) + [b"".join(tokens).decode("utf-8", errors="replace")]
+
+
+def wrong_stream_waits_for_ever(tokens):
+    shown, left = [], b""
+    for token in tokens:
+        left += token
+        try:
+            shown.append(left.decode("utf-8"))
+            left = b""
+        except UnicodeDecodeError:
+            shown.append("")
+    return shown
+
+
+def wrong_stream_repeats(tokens):
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    texts = [decoder.decode(token) for token in tokens]
+    return ["".join(texts[: i + 1]) for i in range(len(texts))]
+
+
+WRONG = {
+    "1.1": [math.log2, math.log10, wrong_uniform_inverse, lambda v: -math.log(v), lambda v: v],
+    "1.2": [
+        lambda nats, tokens, size: nats * tokens / size,  # nats, not bits
+        lambda nats, tokens, size: nats * tokens * math.log(2) / size,
+        lambda nats, tokens, size: nats / math.log(2),  # bits per token
+        lambda nats, tokens, size: nats / math.log(2) * size / tokens,
+    ],
+    "1.3": [
+        lambda t: dict(Counter(pairwise(t))),  # counts, not probabilities
+        lambda t: {p: n / (len(t) - 1) for p, n in Counter(pairwise(t)).items()},
+        lambda t: {p: n / Counter(t)[p[0]] for p, n in Counter(pairwise(t)).items()},
+        lambda t: {p: n / Counter(t[1:])[p[1]] for p, n in Counter(pairwise(t)).items()},
+    ],
+    "2.1": [
+        wrong_pairs_unweighted,
+        wrong_pairs_sorted,
+        wrong_pairs_once_a_word,
+        wrong_pairs_across_words,
+        wrong_pairs_not_overlapping,
+    ],
+    "2.2": [
+        wrong_merge_overlapping,
+        wrong_merge_first_only,
+        wrong_merge_from_the_right,
+        wrong_merge_loses_the_last,
+        wrong_merge_in_place,
+    ],
+    "2.3": [
+        wrong_encode_longest_match,
+        wrong_encode_left_to_right,
+        wrong_encode_latest_first,
+        wrong_encode_once_each,
+    ],
+    "2.4": [
+        wrong_decode_each,
+        lambda tokens: b"".join(tokens).decode("utf-8"),
+        lambda tokens: b"".join(tokens).decode("utf-8", errors="ignore"),
+        lambda tokens: b"".join(tokens).decode("latin-1"),
+    ],
+    "2.5": [
+        wrong_windows_before_the_cut,
+        wrong_windows_not_shifted,
+        wrong_windows_short_last,
+        wrong_windows_no_stride,
+        wrong_windows_one_missing,
+        wrong_windows_validation_first,
+        lambda *arguments: None,
+    ],
+    "2.6": [
+        lambda text, ids: len(text) / len(ids),
+        lambda text, ids: len(ids) / len(text.encode("utf-8")),
+        lambda text, ids: len(text.encode("utf-16")) / len(ids),
+        lambda text, ids: len(text.encode("utf-8")) // len(ids) + 1,
+    ],
+    "2.7": [
+        wrong_stream_each,
+        wrong_stream_all_at_the_end,
+        wrong_stream_waits_for_ever,
+        wrong_stream_repeats,
+    ],
+}
+
+
+def test_every_exercise_has_wrong_answers():
+    assert set(WRONG) == set(NUMBERS)
+    assert all(len(answers) >= 3 for answers in WRONG.values())
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_accepts_the_solution(number, solutions):
+    assert check(number, solutions[number]).correct
+
+
+@pytest.mark.parametrize(
+    ("number", "wrong"), [(number, wrong) for number, answers in WRONG.items() for wrong in answers]
+)
+def test_rejects(number, wrong):
+    result = check(number, wrong)
+    assert result.status == "not yet"
+    assert len(result.hint) > 30
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("stub", [..., lambda *arguments: ...])
+def test_a_stub_is_not_attempted(number, stub):
+    assert check(number, stub).status == "not attempted"
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize(
+    "answer", [None, 3, "text", lambda: None, lambda *a: None, lambda *a: object()]
+)
+def test_nonsense_is_refused_without_raising(number, answer):
+    assert check(number, answer).status == "not yet"
+
+
+def test_hints_name_what_was_seen_and_expected(capsys):
+    check("2.2", lambda ids, pair, new_id: ids)
+    printed = capsys.readouterr().out
+    assert "returned [1, 2]; expected [9]" in printed
+
+
+def test_an_error_in_the_answer_is_reported():
+    hint = check("2.4", lambda tokens: tokens.no_such_method()).hint
+    assert "AttributeError" in hint
+    assert "no_such_method" in hint
+
+
+def test_the_answer_cannot_change_the_arguments_of_the_check():
+    def spoils(ids, pair, new_id):
+        merged = gptbook.bpe.merge_pair(ids, pair, new_id)
+        ids.clear()
+        return merged
+
+    assert check("2.2", spoils).correct
+
+
+@pytest.mark.parametrize("number", ["9.9", "2.99", "two", "", 2.1, None])
+def test_unknown_numbers_do_not_raise(number):
+    expected = "not attempted" if number == 2.1 else "unknown exercise"
+    assert check(number, ...).status == expected
+
+
+def test_a_notebook_shows_the_result_once():
+    assert check("2.1", ...)._ipython_display_() is None

@@ -1,0 +1,334 @@
+"""The notebooks as a reader finds them: complete, in order, tidy, and true to the modules."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from gptbook.exercises import exercise_numbers
+
+ROOT = Path(__file__).resolve().parents[1]
+CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
+APPENDIX = sorted((ROOT / "appendix").glob("*.ipynb"))
+NOTEBOOKS = [*CHAPTERS, *APPENDIX]
+MODULES = sorted((ROOT / "chapters" / "gptbook").glob("*.py"))
+
+SECTIONS = ["What you will build", "What you need", "Summary", "Exercises", "Where to read on"]
+# What each chapter must show whole, as it stands in its module.
+TAUGHT = {
+    "02": [
+        "count_words",
+        "merge_pair",
+        "learn_merges",
+        "merge_word",
+        "BPETokenizer",
+        "split_documents",
+        "encode_documents",
+        "WindowDataset",
+        "make_loader",
+    ],
+}
+
+chapters = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(path):
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def prose(path):
+    """All markdown of a notebook, without code spans and code blocks."""
+    text = "\n\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    return re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)
+
+
+def trees(path):
+    return [ast.parse(cell.source) for cell in code_cells(path)]
+
+
+def test_there_are_notebooks():
+    assert [path.stem[:2] for path in CHAPTERS] == [f"{i:02d}" for i in range(1, len(CHAPTERS) + 1)]
+    assert len(CHAPTERS) >= 2
+
+
+# -- what every chapter has
+
+
+@chapters
+def test_one_title_and_the_sections(path):
+    headings = re.findall(r"^(#+) (.*)$", prose(path), flags=re.MULTILINE)
+    titles = [title for level, title in headings if level == "#"]
+    assert len(titles) == 1
+    assert titles[0].startswith(f"{int(path.stem[:2])} · ")
+    sections = [title for level, title in headings if level == "##"]
+    assert [title for title in sections if title in SECTIONS] == SECTIONS
+    levels = [len(level) for level, _ in headings]
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+@notebooks
+def test_links_and_pictures_lead_somewhere(path):
+    source = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    for target in re.findall(r"\]\(([^)\s]+)\)", source):
+        if not target.startswith(("https://", "#")):
+            assert (path.parent / target).exists(), target
+
+
+@notebooks
+def test_every_picture_and_figure_has_alt_text(path):
+    for cell in read(path).cells:
+        if cell.cell_type == "markdown":
+            assert "<img" not in cell.source
+            for alt in re.findall(r"!\[([^\]]*)\]\(", cell.source):
+                assert len(alt) > 40, f"a picture needs words for those who cannot see it: {alt!r}"
+        elif any("image/png" in output.get("data", {}) for output in cell.outputs):
+            assert len(cell.metadata.get("alt", "")) > 40, (
+                f"no alt in the metadata of:\n{cell.source}"
+            )
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "chapters" / "figures").glob("*.svg")), ids=lambda p: p.stem
+)
+def test_diagrams_are_titled_and_bring_their_own_ground(path):
+    svg = path.read_text(encoding="utf-8")
+    assert "<title>" in svg
+    assert re.search(r'<rect width="\d+" height="\d+" rx="10" fill="#ffffff"/>', svg)
+    assert any(path.name in prose(notebook) for notebook in NOTEBOOKS), "a diagram nobody shows"
+
+
+# -- outputs
+
+
+@notebooks
+def test_outputs_are_committed_in_order_from_one_run(path):
+    cells = [cell for cell in code_cells(path) if cell.source.strip()]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert any(cell.outputs for cell in cells)
+
+
+@notebooks
+def test_outputs_are_clean(path):
+    assert path.stat().st_size < 1_000_000
+    for cell in code_cells(path):
+        for output in cell.outputs:
+            assert output.output_type != "error"
+            assert output.get("name") != "stderr", output.get("text")
+            text = json.dumps(output)
+            assert not re.search(r"/(home|root|tmp|work|Users|usr)/|[A-Z]:\\\\", text), text[:300]
+            assert "widget-view" not in text, "a widget is not there in a committed notebook"
+
+
+@notebooks
+def test_metadata_is_lean(path):
+    notebook = read(path)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert "jupytext" not in notebook.metadata
+    for cell in notebook.cells:
+        assert set(cell.metadata) <= {"tags", "alt"}
+        assert set(cell.metadata.get("tags", [])) <= {"nbval-check-output"}
+
+
+@notebooks
+def test_no_cell_is_skipped_or_silenced(path):
+    for cell in code_cells(path):
+        assert not re.search(r"^\s*[%!]", cell.source, flags=re.MULTILINE), (
+            "magics and shell commands"
+        )
+        assert "warnings.filterwarnings" not in cell.source
+        assert "warnings.simplefilter" not in cell.source
+
+
+# -- numbers in prose
+
+
+def asserted_numbers(path):
+    """The numbers that stand in `assert` statements of a notebook."""
+    return {
+        node.value
+        for tree in trees(path)
+        for statement in ast.walk(tree)
+        if isinstance(statement, ast.Assert)
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Constant) and isinstance(node.value, (int, float))
+    }
+
+
+@chapters
+def test_numbers_marked_in_prose_are_asserted(path):
+    marked = re.findall(r"([\d,.]*\d)<!--asserted-->", prose(path))
+    assert len(marked) == prose(path).count("<!--")
+    for number in marked:
+        assert float(number.replace(",", "")) in asserted_numbers(path), number
+
+
+@chapters
+def test_large_numbers_in_prose_are_marked_or_stand_in_the_code(path):
+    in_code = {
+        node.value
+        for tree in trees(path)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+    }
+    for number, mark in re.findall(
+        r"(?<![\d,])(\d{1,3}(?:,\d{3})+)(<!--asserted-->)?", prose(path)
+    ):
+        assert mark or int(number.replace(",", "")) in in_code, f"{number} is asserted nowhere"
+
+
+# -- what is taught is what runs
+
+
+def strip(node):
+    """A definition without docstrings and annotations, as text, for comparison."""
+    node = ast.parse(ast.unparse(node)).body[0]
+    for part in ast.walk(node):
+        if isinstance(part, (ast.FunctionDef, ast.ClassDef)):
+            if ast.get_docstring(part) is not None:
+                part.body = part.body[1:] or [ast.Pass()]
+            part.returns = None if isinstance(part, ast.FunctionDef) else ...
+        if isinstance(part, ast.arg):
+            part.annotation = None
+        if isinstance(part, ast.AnnAssign) and part.value is not None:
+            part.annotation = ast.Constant(None)
+    return ast.unparse(node)
+
+
+def definitions(tree):
+    return {
+        node.name: strip(node)
+        for node in tree.body
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+    }
+
+
+def module_definitions():
+    found = {}
+    for path in MODULES:
+        found |= definitions(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+@chapters
+def test_taught_definitions_equal_the_modules(path):
+    in_modules = module_definitions()
+    shown = {}
+    for tree in trees(path):
+        for name, text in definitions(tree).items():
+            if name in in_modules:
+                assert text == in_modules[name], f"{name} differs from the module's"
+                shown[name] = text
+    assert set(TAUGHT.get(path.stem[:2], [])) <= set(shown)
+
+
+def test_the_comparison_sees_a_changed_line():
+    a, b, c = (
+        strip(ast.parse(code).body[0])
+        for code in [
+            'def f(x: int) -> int:\n    "Doc."\n    return x',
+            "def f(x):\n    return x",
+            "def f(x):\n    return -x",
+        ]
+    )
+    assert a == b != c
+
+
+# -- exercises
+
+
+@chapters
+def test_every_exercise_has_prompt_stub_check_hint_and_solution(path):
+    chapter = int(path.stem[:2])
+    cells = read(path).cells
+    heading = r"^### Exercise (\d+\.\d+) · .+\n\*(\d+) minutes, (easy|medium|hard)\.\* .+"
+    found = {}
+    for i, cell in enumerate(cells):
+        if cell.cell_type != "markdown" or "### Exercise" not in cell.source:
+            continue
+        match = re.match(heading, cell.source)
+        assert match, cell.source[:100]
+        assert re.search(r"<details><summary>Hint</summary>.+</details>", cell.source, re.DOTALL)
+        stub, check = cells[i + 1], cells[i + 2]
+        name = ast.parse(stub.source).body[-1].name
+        assert ast.unparse(ast.parse(stub.source).body[-1].body[-1]) == "return ..."
+        assert check.source == f'check("{match[1]}", {name})'
+        assert "not attempted" in check.outputs[0].text
+        found[match[1]] = name
+    assert list(found) == exercise_numbers(chapter)
+    assert len(found) >= (3 if chapter == 1 else 5)
+
+    solutions = ROOT / "appendix" / f"solutions_{chapter:02d}.ipynb"
+    source = "\n".join(cell.source for cell in code_cells(solutions))
+    for number, name in found.items():
+        assert f'assert check("{number}", {name}).correct' in source
+        outputs = json.dumps([cell.outputs for cell in code_cells(solutions)])
+        assert f"Exercise {number}: correct." in outputs
+
+
+# -- offline
+
+
+def run_offline(source):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    return notebook.cells[0].outputs
+
+
+def test_kernels_of_the_tests_refuse_other_hosts_but_not_this_one():
+    """The notebooks run in kernels like this one, so a chapter that needs the network fails."""
+    tries = [
+        'import socket; socket.create_connection(("192.0.2.1", 80), timeout=1)',
+        'import urllib.request; urllib.request.urlopen("https://example.org", timeout=1)',
+        'import tiktoken; tiktoken.get_encoding("gpt2")',
+        'import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b"x", ("192.0.2.1", 9))',
+    ]
+    for source in tries:
+        with pytest.raises(CellExecutionError, match="run offline"):
+            run_offline(source)
+    local = "import socket; s = socket.create_server(('127.0.0.1', 0)); print('listening')\n"
+    local += "socket.create_connection(s.getsockname()); print('connected')"
+    assert "connected" in run_offline(local)[0].text
+
+
+# -- the README
+
+
+def test_the_readme_begins_with_the_two_commands():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^python -m pip .*$", readme, flags=re.MULTILINE)
+    assert commands == [
+        "python -m pip install -r requirements.txt && jupyter lab chapters/01_tour.ipynb",
+        "python -m pip install -r requirements.txt -r tests/requirements.txt && python -m pytest",
+    ]
+    for path in CHAPTERS:
+        assert f"chapters/{path.name}" in readme
+    for path in MODULES:
+        assert path.name == "__init__.py" or f"`{path.stem}`" in readme, (
+            f"{path.name} is not on the map"
+        )
+
+
+def test_requirements_are_pinned():
+    for path in (ROOT / "requirements.txt", ROOT / "tests" / "requirements.txt"):
+        for line in path.read_text().splitlines():
+            assert line.startswith(("#", "-e .")) or re.fullmatch(r"[\w-]+==[\w.]+", line), line
+
+
+def test_modules_import_in_a_bare_interpreter():
+    names = ", ".join(f"gptbook.{path.stem}" for path in MODULES if path.stem != "__init__")
+    subprocess.run(
+        [sys.executable, "-W", "error::SyntaxWarning", "-c", f"import {names}"], check=True
+    )

@@ -1,0 +1,138 @@
+"""The training loop: the loss, the schedule, which weights decay, and that runs repeat."""
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from gptbook.data import make_loader
+from gptbook.device import pick_device, seed_everything
+from gptbook.generate import generate
+from gptbook.model import GPT, GPTConfig
+from gptbook.training import evaluate, learning_rate, make_optimizer, next_token_loss, train
+
+CONFIG = GPTConfig(vocab_size=60, context_length=16, embed_dim=32, num_layers=2, num_heads=2)
+
+
+def new_model(seed=0):
+    seed_everything(seed)
+    return GPT(CONFIG)
+
+
+@pytest.fixture
+def ids():
+    """A text with a rule: each token follows from the two before it."""
+    row = [1, 2]
+    while len(row) < 3000:
+        row.append((3 * row[-1] + row[-2] + 1) % 59)
+    return torch.tensor(row)
+
+
+def test_the_loss_is_the_mean_over_targets_that_count():
+    torch.manual_seed(0)
+    logits, targets = torch.randn(3, 5, 60), torch.randint(60, (3, 5))
+    targets[0, :4] = -100
+    rows = logits.log_softmax(-1).gather(-1, targets.clamp(min=0)[..., None])[..., 0]
+    wanted = -rows[targets != -100].mean()
+    torch.testing.assert_close(next_token_loss(logits, targets), wanted)
+
+
+def test_the_schedule():
+    rates = [learning_rate(step, 200, 1.0, warmup=20) for step in range(200)]
+    assert rates[0] == pytest.approx(1 / 20)
+    assert rates[19] == rates[20] == max(rates) == 1.0
+    assert rates[-1] == pytest.approx(0.1)
+    assert rates[:20] == sorted(rates[:20])
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+    assert learning_rate(0, 1, 1.0, warmup=0) == pytest.approx(1.0)
+
+
+def test_only_matrices_decay():
+    model = new_model()
+    model.head.weight.requires_grad_(True)
+    decayed, plain = (
+        set(map(id, group["params"])) for group in make_optimizer(model, 1.0).param_groups
+    )
+    for name, parameter in model.named_parameters():
+        assert (id(parameter) in decayed) == (parameter.dim() == 2), name
+        assert (id(parameter) in plain) == (parameter.dim() == 1), name
+    model.requires_grad_(False)
+    model.blocks[0].attention.out.requires_grad_(True)
+    groups = make_optimizer(model, 1.0, weight_decay=0.3).param_groups
+    assert [len(group["params"]) for group in groups] == [1, 1]
+    assert [group["weight_decay"] for group in groups] == [0.3, 0.0]
+
+
+def test_a_rule_is_learned(ids):
+    model = new_model()
+    losses = train(model, make_loader(ids, 16, 8, shuffle=True), steps=150, lr=1e-2, warmup=10)
+    assert len(losses) == 150
+    assert losses[0] == pytest.approx(torch.tensor(60.0).log().item(), abs=0.2)
+    assert evaluate(model, make_loader(ids, 16, 8)) < 0.5
+    new = generate(model, ids[None, :4], 12)
+    assert torch.equal(new[0], ids[:16])
+
+
+def test_the_same_seed_gives_the_same_losses(ids):
+    def run(seed):
+        return train(new_model(seed), make_loader(ids, 16, 8, shuffle=True, seed=seed), steps=8)
+
+    assert run(0) == run(0)
+    assert run(0) != run(1)
+
+
+def test_a_step_equals_the_plain_recipe(ids):
+    model, other = new_model(), new_model()
+    loader = make_loader(ids, 16, 8)
+    losses = train(model, loader, steps=3, lr=1e-2, warmup=2, weight_decay=0.2, max_norm=0.05)
+    decayed = [p for p in other.parameters() if p.dim() == 2]
+    plain = [p for p in other.parameters() if p.dim() == 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.2}, {"params": plain, "weight_decay": 0.0}],
+        betas=(0.9, 0.95),
+    )
+    for step, (inputs, targets) in zip(range(3), loader, strict=False):
+        for group in optimizer.param_groups:
+            group["lr"] = [5e-3, 1e-2, 1e-2][step]
+        loss = cross_entropy(other(inputs).flatten(0, 1), targets.flatten())
+        assert loss.item() == pytest.approx(losses[step], rel=1e-5)
+        optimizer.zero_grad()
+        loss.backward()
+        norm = torch.cat([p.grad.flatten() for p in other.parameters()]).norm()
+        for p in other.parameters():
+            p.grad *= min(1.0, 0.05 / (norm.item() + 1e-6))
+        optimizer.step()
+    for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_evaluate_weighs_every_token_alike(ids):
+    model = new_model()
+    model.head.weight.data *= 30
+    batches = list(make_loader(ids, 16, 8))
+    batches[-1] = (batches[-1][0][:1], batches[-1][1][:1].clone())
+    batches[-1][1][0, :10] = -100
+    total = sum(
+        cross_entropy(
+            model(x).flatten(0, 1), y.flatten(), ignore_index=-100, reduction="sum"
+        ).item()
+        for x, y in batches
+    )
+    wanted = total / sum((y != -100).sum().item() for _, y in batches)
+    assert evaluate(model, batches) == pytest.approx(wanted, rel=1e-5)
+    assert model.training
+
+
+def test_the_loader_starts_over(ids):
+    loader = make_loader(ids[:40], 16, 2)
+    assert len(loader) == 1
+    assert len(train(new_model(), loader, steps=5)) == 5
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_training_on_cuda(ids):
+    model = new_model().to(pick_device("cuda"))
+    losses = train(model, make_loader(ids, 16, 8, shuffle=True), steps=150, lr=1e-2, warmup=10)
+    assert losses[-1] < 0.5
+    assert (
+        generate(model, ids[None, :4].to(pick_device("cuda")), 12)[0].tolist() == ids[:16].tolist()
+    )
