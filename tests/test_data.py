@@ -29,9 +29,9 @@ def test_python_docs_where_a_distribution_strips_them(monkeypatch, tmp_path, cap
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)  # importing it raises ImportError
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
     documents = python_docs.__wrapped__()
-    assert "ships only 0 bytes of documentation" in capsys.readouterr().out
-    assert sum(map(len, documents)) > 1_000_000
-    assert any("tensor" in document for document in documents)
+    assert "Only 0 bytes of documentation came with Python" in capsys.readouterr().out
+    assert sum(map(len, documents)) > 900_000
+    assert any("ndarray" in document for document in documents)
 
 
 def test_read_docstrings(tmp_path):

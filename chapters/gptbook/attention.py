@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 
 class KVCache:
-    """The keys and values of the tokens seen so far, for one layer and up to `max_length` tokens."""
+    """The keys and values of the tokens so far, for one layer and up to `max_length` tokens."""
 
     def __init__(self, max_length):
         self.max_length, self.length = max_length, 0

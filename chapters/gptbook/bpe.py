@@ -47,17 +47,15 @@ def merge_pair(ids, pair, new_id):
 def learn_merges(word_counts, num_merges):
     """Learn up to `num_merges` merges from {word bytes: count}; number i makes the id 256 + i.
 
-    Returns a list of (left id, right id), shorter than asked if all words become single tokens. The most frequent pair is merged first; between equally frequent pairs, the one with the
-    smaller ids.
+    Returns a list of (left id, right id), shorter than asked if all words become single tokens.
+    The most frequent pair is merged first; between equals, the one with the smaller ids.
 
     >>> learn_merges({b"aab": 2, b"ab": 1}, 2)
     [(97, 98), (97, 256)]
     """
     words, counts = [list(word) for word in word_counts], list(word_counts.values())
-    pair_counts, where = (
-        defaultdict(int),
-        defaultdict(set),
-    )  # where: pair -> the words it has been seen in
+    pair_counts = defaultdict(int)
+    where = defaultdict(set)  # pair -> the words it has been seen in
     for i, word in enumerate(words):
         for pair in pairwise(word):
             pair_counts[pair] += counts[i]
@@ -68,9 +66,7 @@ def learn_merges(word_counts, num_merges):
     merges = []
     while heap and len(merges) < num_merges:
         count, pair = heappop(heap)
-        if (
-            -count != pair_counts[pair]
-        ):  # out of date: other merges have used up some of these pairs
+        if -count != pair_counts[pair]:  # out of date: other merges have used up some of them
             if pair_counts[pair] > 0:
                 heappush(heap, (-pair_counts[pair], pair))
             continue

@@ -33,22 +33,19 @@ def python_docs(min_length=100):
     """Return the documentation that ships with Python, about 2 MB, as a tuple of distinct texts.
 
     They are the reference topics behind `help()` and the docstrings of the standard library. Some
-    distributions strip these; then a message says so, and the docstrings of NumPy and PyTorch take
-    their place. Texts of fewer than `min_length` characters, and lone surrogates, are left out.
+    distributions strip these; then a message says so, and the docstrings of NumPy, and if need be
+    of PyTorch, take their place. Texts of fewer than `min_length` characters, and lone surrogates,
+    are left out.
     """
     try:
         from pydoc_data.topics import topics
     except ImportError:
         topics = {}
-    texts = [topics[name] for name in sorted(topics)] + list(
-        read_docstrings(sysconfig.get_path("stdlib"))
-    )
-    if (size := sum(map(len, texts))) < ENOUGH_BYTES:
-        print(
-            f"This Python ships only {size:,} bytes of documentation; "
-            "adding that of NumPy and PyTorch."
-        )
-        for package in ("numpy", "torch"):
+    texts = [topics[name] for name in sorted(topics)]
+    texts += read_docstrings(sysconfig.get_path("stdlib"))
+    for package in ("numpy", "torch"):
+        if (size := sum(map(len, texts))) < ENOUGH_BYTES:
+            print(f"Only {size:,} bytes of documentation came with Python; adding {package}'s.")
             texts += read_docstrings(Path(importlib.util.find_spec(package).origin).parent)
     texts = [text.strip().encode("utf-8", errors="ignore").decode("utf-8") for text in texts]
     return tuple(dict.fromkeys(text for text in texts if len(text) >= min_length))

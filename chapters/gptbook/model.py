@@ -86,7 +86,10 @@ class GPT(nn.Module):
                 nn.init.normal_(layer.weight, std=0.02 / math.sqrt(2 * self.config.num_layers))
 
     def forward(self, ids, caches=None):
-        """ids (B, T) -> logits (B, T, V); with `caches`, a `KVCache` per block, ids are new ones."""
+        """ids (B, T) -> logits (B, T, V).
+
+        With `caches`, one `KVCache` per block, ids are the new tokens only.
+        """
         start = caches[0].length if caches else 0
         stop = start + ids.shape[1]
         if stop > self.config.context_length:

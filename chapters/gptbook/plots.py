@@ -15,7 +15,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, GREY = (
 
 
 def use_style():
-    """Set matplotlib's defaults: white ground, legible on a dark page too, and the colours above."""
+    """Set matplotlib's defaults: white ground, legible on a dark page too, and these colours."""
     plt.rcParams.update(
         {
             "figure.figsize": (7, 3.5),

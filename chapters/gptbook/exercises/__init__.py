@@ -123,7 +123,10 @@ def exercise_numbers(chapter):
 
 
 def check(number, answer):
-    """Check the reader's function for exercise `number`; print and return a `Result`. Never raises."""
+    """Check a reader's function for exercise `number`; print and return the `Result`.
+
+    Never raises, so that a notebook with unsolved exercises runs through.
+    """
     result = _run(str(number), answer)
     print(result)
     return result
