@@ -38,10 +38,6 @@ def solutions():
     return answers
 
 
-def wrong_uniform_inverse(vocab_size):
-    return 1 / vocab_size
-
-
 def wrong_pairs_unweighted(words):
     return dict(Counter(pair for word in words for pair in pairwise(word)))
 
@@ -154,6 +150,11 @@ def wrong_encode_once_each(word, merges):
     return ids
 
 
+def right_encode_by_joint_bytes(word, merges):
+    """The chapter's own encoder, on a table of ranks."""
+    return gptbook.bpe.merge_word(word, {token: i for i, token in enumerate(_tables(merges))})
+
+
 def wrong_decode_each(tokens):
     return "".join(token.decode("utf-8", errors="replace") for token in tokens)
 
@@ -195,6 +196,16 @@ def wrong_windows_validation_first(ids, size, stride, share):
     return _windows(ids[cut:], size, stride), _windows(ids[:cut], size, stride)
 
 
+def wrong_windows_negative_zero(ids, size, stride, share):
+    n = int(len(ids) * share)
+    return _windows(ids[:-n], size, stride), _windows(ids[-n:], size, stride)
+
+
+def wrong_windows_other_rounding(ids, size, stride, share):
+    cut = int(len(ids) * (1 - share))
+    return _windows(ids[:cut], size, stride), _windows(ids[cut:], size, stride)
+
+
 def wrong_stream_each(tokens):
     return [token.decode("utf-8", errors="replace") for token in tokens]
 
@@ -215,6 +226,22 @@ def wrong_stream_waits_for_ever(tokens):
     return shown
 
 
+def wrong_stream_trusts_the_first_byte(tokens):
+    """Waits until a character has as many bytes as its first byte promises, whatever they are."""
+    shown, left = [], b""
+    for token in tokens:
+        left += token
+        text = ""
+        while left:
+            size = 1 + sum(left[0] >= first for first in (0xC0, 0xE0, 0xF0))
+            if len(left) < size:
+                break
+            text += left[:size].decode("utf-8", errors="replace")
+            left = left[size:]
+        shown.append(text)
+    return shown
+
+
 def wrong_stream_repeats(tokens):
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     texts = [decoder.decode(token) for token in tokens]
@@ -222,12 +249,17 @@ def wrong_stream_repeats(tokens):
 
 
 WRONG = {
-    "1.1": [math.log2, math.log10, wrong_uniform_inverse, lambda v: -math.log(v), lambda v: v],
+    "1.1": [
+        lambda ps: sum(-math.log(p) for p in ps),  # not the mean
+        lambda ps: sum(-math.log2(p) for p in ps) / len(ps),
+        lambda ps: -math.log(sum(ps) / len(ps)),  # the logarithm of the mean
+        lambda ps: sum(math.log(p) for p in ps) / len(ps),
+    ],
     "1.2": [
-        lambda nats, tokens, size: nats * tokens / size,  # nats, not bits
-        lambda nats, tokens, size: nats * tokens * math.log(2) / size,
-        lambda nats, tokens, size: nats / math.log(2),  # bits per token
-        lambda nats, tokens, size: nats / math.log(2) * size / tokens,
+        lambda nats, tokens: nats * tokens / 8,  # nats, not bits
+        lambda nats, tokens: nats * tokens / math.log(2),  # bits, not bytes
+        lambda nats, tokens: nats * tokens * math.log(2) / 8,
+        lambda nats, tokens: nats * tokens / math.log(2) // 8,
     ],
     "1.3": [
         lambda t: dict(Counter(pairwise(t))),  # counts, not probabilities
@@ -268,18 +300,22 @@ WRONG = {
         wrong_windows_no_stride,
         wrong_windows_one_missing,
         wrong_windows_validation_first,
+        wrong_windows_negative_zero,
+        wrong_windows_other_rounding,
         lambda *arguments: None,
     ],
     "2.6": [
         lambda text, ids: len(text) / len(ids),
         lambda text, ids: len(ids) / len(text.encode("utf-8")),
         lambda text, ids: len(text.encode("utf-16")) / len(ids),
-        lambda text, ids: len(text.encode("utf-8")) // len(ids) + 1,
+        lambda text, ids: len(text.encode("utf-8")) // len(ids),
+        lambda text, ids: round(len(text.encode("utf-8")) / len(ids)),
     ],
     "2.7": [
         wrong_stream_each,
         wrong_stream_all_at_the_end,
         wrong_stream_waits_for_ever,
+        wrong_stream_trusts_the_first_byte,
         wrong_stream_repeats,
     ],
 }
@@ -322,6 +358,28 @@ def test_hints_name_what_was_seen_and_expected(capsys):
     check("2.2", lambda ids, pair, new_id: ids)
     printed = capsys.readouterr().out
     assert "returned [1, 2]; expected [9]" in printed
+
+
+def test_other_right_answers_are_accepted():
+    assert check("2.1", lambda words: Counter(gold_pairs(words))).correct
+    assert check("2.3", right_encode_by_joint_bytes).correct
+    assert check("2.5", lambda *a: list(map(list, solution_windows(*a)))).correct
+
+
+def gold_pairs(words):
+    return [pair for word, count in words.items() for pair in pairwise(word) for _ in range(count)]
+
+
+def solution_windows(ids, size, stride, share):
+    cut = len(ids) - int(len(ids) * share)
+    return _windows(ids[:cut], size, stride), _windows(ids[cut:], size, stride)
+
+
+def test_common_slips_get_their_hint():
+    assert "`return` missing" in check("2.1", lambda words: None).hint
+    assert "Return a list, not a tuple" in check("2.2", lambda ids, pair, new_id: tuple(ids)).hint
+    hint = check("2.5", wrong_windows_other_rounding).hint
+    assert "window" in hint.split("): ")[1]
 
 
 def test_an_error_in_the_answer_is_reported():

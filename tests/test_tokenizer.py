@@ -225,6 +225,20 @@ def test_learned_merges_never_make_a_token_twice_and_encode_their_own_text(text)
         assert b"".join(tokens[id] for id in merge_word(word, ranks)) == word
 
 
+def test_encoding_by_joint_bytes_equals_merging_pair_by_pair(texts):
+    """In a learned table, joint bytes say the same as the pairs that were merged."""
+    merges = learn_merges(count_words(texts[0]), 1000)
+    tokens = [bytes([i]) for i in range(256)]
+    for left, right in merges:
+        tokens.append(tokens[left] + tokens[right])
+    ranks = {token: i for i, token in enumerate(tokens)}
+    for word in list(count_words(texts[1]))[:1500]:
+        ids = list(word)
+        for i, pair in enumerate(merges):
+            ids = merge_pair(ids, pair, 256 + i)
+        assert merge_word(word, ranks) == ids
+
+
 def test_a_small_vocabulary_is_the_beginning_of_a_large_one(texts):
     small, large = (BPETokenizer.train(texts[0], size) for size in (300, 600))
     assert list(large.ranks.items())[:300] == list(small.ranks.items())

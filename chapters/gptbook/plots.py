@@ -50,33 +50,31 @@ def plot_losses(losses, levels=None, smooth=20):
     return ax
 
 
-def draw_rows(rows, ax=None):
+def draw_rows(rows, mark_new=False):
     """Draw each (label, list of texts) as a row of boxes, each as wide as its text is long.
 
-    A space is drawn as an open box, so that it can be seen. Returns the axes.
+    With `mark_new`, only boxes that were not there in the row above are coloured; without it,
+    neighbours get different colours. Spaces and line ends are drawn as signs. Returns the axes.
     """
-    if ax is None:
-        widest = max(sum(map(len, texts)) for _, texts in rows)
-        _, ax = plt.subplots(figsize=(min(10, 2.2 + 0.28 * widest), 0.45 * len(rows) + 0.2))
-    colors = ["#CFE4F3", "#FBE3B5", "#CDEBDF", "#F3D0DF"]
+    widest = max(sum(map(len, texts)) for _, texts in rows)
+    _, ax = plt.subplots(figsize=(min(10, 2.2 + 0.28 * widest), 0.45 * len(rows) + 0.2))
+    pale, above = ["#CFE4F3", "#FBE3B5", "#CDEBDF", "#F3D0DF"], None
     for y, (label, texts) in enumerate(rows):
-        x = 0
+        x, spans = 0, set()
         for i, text in enumerate(texts):
-            ax.add_patch(
-                plt.Rectangle((x + 0.04, y - 0.38), len(text) - 0.08, 0.76, facecolor=colors[i % 4])
-            )
+            span = (x, x + len(text))
+            spans.add(span)
+            color = pale[i % 4]
+            if mark_new:
+                color = "#EEEEEE" if above is None or span in above else pale[1]
+            box = plt.Rectangle((x + 0.04, y - 0.38), len(text) - 0.08, 0.76, facecolor=color)
+            ax.add_patch(box)
             shown = text.replace(" ", "␣").replace("\n", "⏎")
-            ax.text(
-                x + len(text) / 2,
-                y,
-                shown,
-                ha="center",
-                va="center",
-                family="monospace",
-                color="black",
-            )
+            middle = x + len(text) / 2
+            ax.text(middle, y, shown, ha="center", va="center", family="monospace", color="black")
             x += len(text)
         ax.text(-0.4, y, label, ha="right", va="center", color="black")
-    ax.set(xlim=(0, max(sum(map(len, texts)) for _, texts in rows)), ylim=(len(rows) - 0.5, -0.5))
+        above = spans
+    ax.set(xlim=(0, widest), ylim=(len(rows) - 0.5, -0.5))
     ax.axis("off")
     return ax

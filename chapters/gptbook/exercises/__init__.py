@@ -73,6 +73,10 @@ class Probe:
         except Exception:
             equal = False  # got is of a kind that cannot be compared
         if not equal:
+            if got is None:
+                hint = "Is a `return` missing?"
+            elif type(got) is not type(wanted) and not isinstance(got, type(wanted)):
+                hint = f"Return a {type(wanted).__name__}, not a {type(got).__name__}. {hint}"
             raise NotYet(
                 f"{self.called(*arguments)} returned {show(got)}; "
                 f"expected {show(wanted)}. {hint}".strip()

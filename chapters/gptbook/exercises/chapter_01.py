@@ -6,22 +6,21 @@ from gptbook.exercises import close, exercise
 
 
 @exercise("1.1")
-def uniform_loss(answer):
-    for vocab_size in (2, 256, 50257):
-        answer.expect(
-            math.log(vocab_size),
-            vocab_size,
-            same=close,
-            hint="Each token has probability 1/vocab_size; the loss is minus its logarithm.",
-        )
+def text_loss(answer):
+    hint = (
+        "Each token costs -ln p, with the natural logarithm; the text's loss is the mean of these."
+    )
+    for probabilities in ([1.0], [0.5], [0.5, 0.25], [0.9, 0.01, 0.3]):
+        losses = [-math.log(p) for p in probabilities]
+        answer.expect(sum(losses) / len(losses), probabilities, same=close, hint=hint)
 
 
 @exercise("1.2")
-def bits_per_byte(answer):
-    hint = "Add up the nats of all tokens, turn them into bits (1 bit = ln 2 nats), share them out."
-    answer.expect(1.0, math.log(2), 10, 10, same=close, hint=hint)
-    answer.expect(0.5, math.log(2), 10, 20, same=close, hint=hint)
-    answer.expect(3.0 * 1000 / 3500 / math.log(2), 3.0, 1000, 3500, same=close, hint=hint)
+def compressed_bytes(answer):
+    hint = "Take the nats of all tokens; 1 bit is ln 2 nats, and 8 bits are a byte."
+    answer.expect(1.0, math.log(2), 8, same=close, hint=hint)
+    answer.expect(2.0, 8 * math.log(2), 2, same=close, hint=hint)
+    answer.expect(3.0 * 1000 / math.log(2) / 8, 3.0, 1000, same=close, hint=hint)
 
 
 @exercise("1.3")
