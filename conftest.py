@@ -7,6 +7,7 @@ OFFLINE = Path(__file__).parent / "tests" / "offline"
 
 
 def pytest_configure(config):
+    os.environ["TIKTOKEN_CACHE_DIR"] = ""  # no vocabulary that was downloaded earlier
     os.environ["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(OFFLINE), os.environ.get("PYTHONPATH")])
     )

@@ -70,6 +70,31 @@ def test_encode_documents():
         encode_documents(["a"], BPETokenizer.train("a", 256))
 
 
+def test_encode_documents_equals_encode_also_for_very_long_white_space():
+    tokenizer = BPETokenizer.train("aab aab", 260, END_OF_TEXT)
+    document = "aab" + " " * 1_000_000 + "x"
+    assert encode_documents([document], tokenizer).tolist() == [
+        *tokenizer.encode(document),
+        tokenizer.eos_id,
+    ]
+    with pytest.raises(ValueError, match="lone surrogate"):
+        encode_documents(["ok", "\ud83d"], tokenizer)
+
+
+@pytest.mark.parametrize("documents", ["one text", b"bytes", {"a", "b"}])
+def test_loose_texts_are_refused(documents):
+    with pytest.raises(TypeError, match="must be a list of texts"):
+        split_documents(documents)
+    with pytest.raises(TypeError, match="must be a list of texts"):
+        encode_documents(documents, BPETokenizer.train("", 257, END_OF_TEXT))
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, 1.1, 10])
+def test_a_share_is_a_share(share):
+    with pytest.raises(ValueError, match=f"validation_share={share}"):
+        split_documents(["a", "b"], share)
+
+
 @pytest.mark.parametrize(
     ("size", "context", "stride"), [(5, 4, None), (100, 7, None), (100, 7, 3), (50, 5, 9)]
 )
@@ -87,6 +112,12 @@ def test_windows(size, context, stride):
 def test_a_text_shorter_than_a_window_is_refused(size):
     with pytest.raises(ValueError, match=f"{size} ids do not fill one window.*need 5"):
         WindowDataset(torch.arange(size), 4)
+
+
+def test_windows_take_a_list_but_no_table():
+    assert WindowDataset([1, 2, 3], 2)[0][1].tolist() == [2, 3]
+    with pytest.raises(ValueError, match=r"shape \(N,\), not \(4, 5\)"):
+        WindowDataset(torch.zeros(4, 5), 2)
 
 
 @pytest.mark.parametrize(("context", "stride"), [(0, None), (4, 0), (4, -1), (-3, 2)])

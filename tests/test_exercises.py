@@ -1,6 +1,7 @@
 """Every check accepts the published solution and rejects plausible wrong answers, with a hint."""
 
 import codecs
+import io
 import math
 from collections import Counter
 from itertools import pairwise
@@ -106,6 +107,11 @@ def wrong_merge_in_place(ids, pair, new_id):
     return ids  # raises IndexError, because the list has become shorter
 
 
+def wrong_merge_right_but_in_place(ids, pair, new_id):
+    ids[:] = gptbook.bpe.merge_pair(ids, pair, new_id)
+    return ids
+
+
 def _tables(merges):
     tokens = [bytes([i]) for i in range(256)]
     for left, right in merges:
@@ -201,6 +207,11 @@ def wrong_windows_negative_zero(ids, size, stride, share):
     return _windows(ids[:-n], size, stride), _windows(ids[-n:], size, stride)
 
 
+def wrong_windows_rounded_share(ids, size, stride, share):
+    cut = len(ids) - round(len(ids) * share)
+    return _windows(ids[:cut], size, stride), _windows(ids[cut:], size, stride)
+
+
 def wrong_windows_other_rounding(ids, size, stride, share):
     cut = int(len(ids) * (1 - share))
     return _windows(ids[:cut], size, stride), _windows(ids[cut:], size, stride)
@@ -242,6 +253,11 @@ def wrong_stream_trusts_the_first_byte(tokens):
     return shown
 
 
+def wrong_stream_flushes(tokens):
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    return [decoder.decode(token, final=i == len(tokens) - 1) for i, token in enumerate(tokens)]
+
+
 def wrong_stream_repeats(tokens):
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     texts = [decoder.decode(token) for token in tokens]
@@ -266,6 +282,8 @@ WRONG = {
         lambda t: {p: n / (len(t) - 1) for p, n in Counter(pairwise(t)).items()},
         lambda t: {p: n / Counter(t)[p[0]] for p, n in Counter(pairwise(t)).items()},
         lambda t: {p: n / Counter(t[1:])[p[1]] for p, n in Counter(pairwise(t)).items()},
+        lambda t: {p: 1 / sum(p[0] == q[0] for q in set(pairwise(t))) for p in pairwise(t)},
+        lambda t: {p: round(n / Counter(t[:-1])[p[0]], 1) for p, n in Counter(pairwise(t)).items()},
     ],
     "2.1": [
         wrong_pairs_unweighted,
@@ -280,6 +298,11 @@ WRONG = {
         wrong_merge_from_the_right,
         wrong_merge_loses_the_last,
         wrong_merge_in_place,
+        lambda ids, pair, new: list(bytes(ids).replace(bytes(pair), bytes([new]))),
+        lambda ids, pair, new: [
+            int(i) for i in " ".join(map(str, ids)).replace("{} {}".format(*pair), str(new)).split()
+        ],
+        wrong_merge_right_but_in_place,
     ],
     "2.3": [
         wrong_encode_longest_match,
@@ -302,6 +325,7 @@ WRONG = {
         wrong_windows_validation_first,
         wrong_windows_negative_zero,
         wrong_windows_other_rounding,
+        wrong_windows_rounded_share,
         lambda *arguments: None,
     ],
     "2.6": [
@@ -310,6 +334,8 @@ WRONG = {
         lambda text, ids: len(text.encode("utf-16")) / len(ids),
         lambda text, ids: len(text.encode("utf-8")) // len(ids),
         lambda text, ids: round(len(text.encode("utf-8")) / len(ids)),
+        lambda text, ids: len(text.encode("utf-8")) / len(set(ids)),
+        lambda text, ids: len(text.strip().encode("utf-8")) / len(ids),
     ],
     "2.7": [
         wrong_stream_each,
@@ -317,6 +343,7 @@ WRONG = {
         wrong_stream_waits_for_ever,
         wrong_stream_trusts_the_first_byte,
         wrong_stream_repeats,
+        wrong_stream_flushes,
     ],
 }
 
@@ -388,16 +415,20 @@ def test_an_error_in_the_answer_is_reported():
     assert "no_such_method" in hint
 
 
-def test_the_answer_cannot_change_the_arguments_of_the_check():
-    def spoils(ids, pair, new_id):
-        merged = gptbook.bpe.merge_pair(ids, pair, new_id)
-        ids.clear()
-        return merged
+def test_check_survives_what_an_answer_may_do(monkeypatch, capsys):
+    def leave(*arguments):
+        raise SystemExit(1)
 
-    assert check("2.2", spoils).correct
+    def cry(*arguments):
+        raise ValueError("\ud83d")
+
+    assert check("2.2", leave).status == check("2.2", cry).status == "not yet"
+    console = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", console)
+    assert check("2.4", lambda tokens: "é").status == "not yet"
 
 
-@pytest.mark.parametrize("number", ["9.9", "2.99", "two", "", 2.1, None])
+@pytest.mark.parametrize("number", ["9.9", "2.99", "two", "", 2.1, None, "².1", "9" * 5000 + ".1"])
 def test_unknown_numbers_do_not_raise(number):
     expected = "not attempted" if number == 2.1 else "unknown exercise"
     assert check(number, ...).status == expected

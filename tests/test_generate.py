@@ -125,8 +125,11 @@ def test_top_k_and_top_p_keep_the_most_likely():
             {"max_new_tokens": 19},
             "6 prompt tokens and 19 new ones are 25, more than context_length=24",
         ),
-        ({"max_new_tokens": 1, "temperature": -1.0}, "temperature >= 0"),
-        ({"max_new_tokens": 1, "top_k": 0}, "top_k >= 1"),
+        (
+            {"max_new_tokens": 1, "temperature": -1.0},
+            "temperature=-1.0 must be 0 or a positive number",
+        ),
+        ({"max_new_tokens": 1, "top_k": 0}, "need top_k >= 1"),
         ({"max_new_tokens": 1, "top_p": 1.5}, "0 < top_p <= 1"),
     ],
 )
@@ -136,5 +139,38 @@ def test_bad_options_are_refused(pair, prompts, options, message):
 
 
 def test_an_empty_prompt_is_refused(pair):
-    with pytest.raises(ValueError, match="the prompt is empty"):
+    with pytest.raises(ValueError, match="at least one token"):
         generate(pair[0], torch.zeros(1, 0, dtype=torch.long), 3)
+
+
+def test_an_id_that_the_model_does_not_know_is_refused(pair):
+    with pytest.raises(ValueError, match="id 97 is not below vocab_size=97"):
+        generate(pair[0], torch.tensor([[3, 97]]), 3)
+
+
+@pytest.mark.parametrize("temperature", [float("nan"), float("inf")])
+def test_a_temperature_that_is_no_number_is_refused(temperature):
+    with pytest.raises(ValueError, match="temperature"):
+        pick_next(LOGITS, temperature)
+
+
+def test_a_tiny_temperature_is_greedy_and_ties_are_cut():
+    assert frequencies(temperature=1e-39)[0] == 1
+    draws = pick_next(torch.zeros(1000, 5), temperature=1.0, top_k=2)
+    assert len(draws.unique()) == 2
+
+
+def test_nothing_new_is_asked_for(pair, prompts):
+    assert torch.equal(generate(pair[0], prompts, 0), prompts)
+    with pytest.raises(ValueError, match="max_new_tokens >= 0"):
+        generate(pair[0], prompts, -1)
+    with pytest.raises(ValueError, match=r"shape \(B, T\)"):
+        generate(pair[0], prompts[0], 3)
+
+
+def test_the_mode_of_the_model_is_kept_after_an_error(pair, prompts):
+    model, _ = pair
+    model.train()
+    with pytest.raises(ValueError, match="temperature"):
+        generate(model, prompts, 3, temperature=-1.0)
+    assert model.training

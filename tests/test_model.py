@@ -79,14 +79,6 @@ def test_the_cache_changes_nothing(pair, pieces):
     torch.testing.assert_close(logits, model(ids), rtol=1e-10, atol=1e-10)
 
 
-def test_a_full_cache_says_so():
-    cache = KVCache(3)
-    k = torch.zeros(1, 1, 2, 4)
-    cache.append(k, k)
-    with pytest.raises(ValueError, match="4 tokens do not fit into a cache for 3"):
-        cache.append(k, k)
-
-
 def test_gpt2_small_has_its_published_size():
     with torch.device("meta"):
         model = GPT(GPTConfig())
@@ -129,3 +121,22 @@ def test_bad_shapes_are_refused():
         CausalSelfAttention(10, 3)
     with pytest.raises(ValueError, match="25 tokens are more than context_length=24"):
         GPT(CONFIG)(torch.zeros(1, 25, dtype=torch.long))
+
+
+def test_caches_must_be_as_many_as_blocks_and_different(pair):
+    model, _ = pair
+    ids = torch.zeros(1, 2, dtype=torch.long)
+    for caches in ([KVCache(24)] * 3, [KVCache(24)], []):
+        with pytest.raises(ValueError, match="3 blocks need as many different caches"):
+            model(ids, caches)
+    with pytest.raises(ValueError, match=r"must have the shape \(B, T\), not \(2,\)"):
+        model(ids[0])
+
+
+def test_a_refused_append_leaves_the_cache_as_it_was():
+    cache = KVCache(3)
+    k = torch.zeros(1, 1, 2, 4)
+    cache.append(k, k)
+    with pytest.raises(ValueError, match="4 tokens do not fit into a cache for 3"):
+        cache.append(k, k)
+    assert cache.append(k[:, :, :1], k[:, :, :1])[0].shape[2] == 3

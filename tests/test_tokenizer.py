@@ -3,6 +3,7 @@
 import json
 import random
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
@@ -154,6 +155,7 @@ def test_the_cache_of_words_stays_small(tokenizer):
         word = f"word{i}"
         assert b"".join(tokenizer.token_bytes[id] for id in cache[word]) == word.encode()
         assert len(cache) <= 10
+    assert max(map(len, cache)) <= 100
 
 
 # -- training
@@ -253,7 +255,48 @@ def test_the_pattern_is_an_argument(texts):
     assert digits_apart.encode(text) == digits_apart.to_tiktoken().encode_ordinary(text)
 
 
+@pytest.mark.parametrize(
+    "pattern", [r"\w+|\W+", r"\pL+|\PL+", r"\p{script=Latin}+|(?s:.)", r"\d|[^\d]+"]
+)
+def test_any_class_of_characters_is_handed_over(pattern):
+    tokenizer = BPETokenizer.train("the hen and the 12 hens " * 9, 262, pattern=pattern)
+    everything = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))
+    ids = tokenizer.encode(everything)
+    assert ids == tokenizer.to_tiktoken().encode_ordinary(everything)
+
+
+def test_there_and_back(tokenizer, fast, texts):
+    back = BPETokenizer.from_tiktoken(fast)
+    text = texts[1][:20_000] + "x²½٣ ünï 日本 \ua7ce \U00033479"
+    assert back.encode(text) == tokenizer.encode(text) == back.to_tiktoken().encode_ordinary(text)
+
+
+def test_a_special_token_that_begins_another_is_not_handed_over():
+    with pytest.raises(ValueError, match=r"'<s>' begins '<s>s'"):
+        BPETokenizer.train("", 258, ["<s>", "<s>s"]).to_tiktoken()
+
+
+def test_special_tokens_from_a_set_have_the_same_ids_in_every_run():
+    tokenizer = BPETokenizer.train("", 260, {"<b>", "<a>", "<d>", "<c>"})
+    assert list(tokenizer.special_tokens) == ["<a>", "<b>", "<c>", "<d>"]
+
+
 # -- errors
+
+
+@pytest.mark.parametrize("pattern", [r"\w+", r" ?(\w+)", r"(a)(b)|."])
+def test_a_pattern_that_loses_text_is_refused(pattern):
+    with pytest.raises(ValueError, match="loses some of the text"):
+        BPETokenizer.train("the hen! 12\n", 260, pattern=pattern)
+    ranks = {bytes([i]): i for i in range(256)}
+    with pytest.raises(ValueError, match="loses some of the text"):
+        BPETokenizer(ranks, pattern=pattern).encode("the hen! 12\n")
+
+
+def test_only_a_row_of_ids_is_decoded(tokenizer):
+    for ids in ([[1, 2]], 5):
+        with pytest.raises(TypeError, match="decode one row of ids"):
+            tokenizer.decode(ids)
 
 
 @pytest.mark.parametrize(
@@ -305,6 +348,8 @@ def test_a_table_with_gaps_is_refused():
         BPETokenizer(whole | {b"ab": 300})
     with pytest.raises(ValueError, match="each used once"):
         BPETokenizer(whole, {END_OF_TEXT: 0})
+    with pytest.raises(ValueError, match="special tokens the last"):
+        BPETokenizer({token: id + 1 for token, id in whole.items()}, {END_OF_TEXT: 0})
     with pytest.raises(ValueError, match=r"missing: \[7\]"):
         BPETokenizer({(b"xx" if i == 7 else bytes([i])): i for i in range(256)})
     with pytest.raises(ValueError, match="empty string"):
@@ -366,6 +411,19 @@ def test_a_failed_save_leaves_the_old_file(tokenizer, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         BPETokenizer.train("x", 256).save(path)
     assert path.read_bytes() == before
+
+
+def test_many_may_save_at_once(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    (tmp_path / "tokenizer.json.part").write_text("the reader's own")
+    tokenizer = BPETokenizer.train("x", 256)
+    tokenizer.save(path)
+    with ThreadPoolExecutor(4) as pool:
+        saves = [pool.submit(tokenizer.save, path) for _ in range(100)]
+        loads = [pool.submit(BPETokenizer.load, path) for _ in range(100)]
+    assert all(future.exception() is None for future in saves + loads)
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == ["tokenizer.json", "tokenizer.json.part"]
 
 
 # -- tiktoken's own tokenizers

@@ -128,6 +128,41 @@ def test_the_loader_starts_over(ids):
     assert len(train(new_model(), loader, steps=5)) == 5
 
 
+@pytest.mark.parametrize("loader", [[], iter([]), ((torch.zeros(1, 1), 0) for _ in ())])
+def test_a_loader_without_batches_is_refused(loader):
+    with pytest.raises(ValueError, match="gave no batch"):
+        train(new_model(), loader, steps=1)
+
+
+def test_a_loader_that_is_used_up_is_refused(ids):
+    with pytest.raises(ValueError, match="gave no batch"):
+        train(new_model(), iter(make_loader(ids[:100], 16, 2)), steps=50)
+
+
+def test_a_batch_in_which_nothing_counts_costs_nothing(ids):
+    model = new_model()
+    x, y = next(iter(make_loader(ids, 16, 2)))
+    nothing = torch.full_like(y, -100)
+    assert next_token_loss(model(x), nothing).item() == 0
+    assert evaluate(model, [(x, y), (x, nothing)]) == evaluate(model, [(x, y)])
+    assert train(model, [(x, nothing)], steps=1) == [0.0]
+    with pytest.raises(ValueError, match="no target that counts"):
+        evaluate(model, [(x, nothing)])
+
+
+@pytest.mark.parametrize(
+    "options", [{"warmup": 5}, {"warmup": -1}, {"max_norm": 0}, {"max_norm": -1}]
+)
+def test_bad_options_are_refused(ids, options):
+    with pytest.raises(ValueError, match="0 <= warmup < steps and max_norm > 0"):
+        train(new_model(), make_loader(ids, 16, 8), steps=5, **options)
+
+
+def test_shapes_that_differ_are_refused():
+    with pytest.raises(ValueError, match=r"\(2, 3, 60\) and targets \(3, 2\) differ"):
+        next_token_loss(torch.zeros(2, 3, 60), torch.zeros(3, 2, dtype=torch.long))
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_training_on_cuda(ids):
     model = new_model().to(pick_device("cuda"))

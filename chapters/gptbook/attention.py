@@ -22,11 +22,12 @@ class KVCache:
             B, H, _, head_dim = k.shape
             self.keys = k.new_empty(B, H, self.max_length, head_dim)
             self.values = torch.empty_like(self.keys)
-        start, self.length = self.length, self.length + k.shape[2]
-        if self.length > self.max_length:
-            raise ValueError(f"{self.length} tokens do not fit into a cache for {self.max_length}")
-        self.keys[:, :, start : self.length] = k
-        self.values[:, :, start : self.length] = v
+        start, stop = self.length, self.length + k.shape[2]
+        if stop > self.max_length:
+            raise ValueError(f"{stop} tokens do not fit into a cache for {self.max_length}")
+        self.keys[:, :, start:stop] = k
+        self.values[:, :, start:stop] = v
+        self.length = stop
         return self.keys[:, :, : self.length], self.values[:, :, : self.length]
 
 

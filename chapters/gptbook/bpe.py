@@ -23,8 +23,19 @@ def count_words(text, pattern=GPT2_PATTERN):
     >>> count_words("low lower low")
     {b'low': 1, b' lower': 1, b' low': 1}
     """
-    words = Counter(regex.findall(pattern, text))
-    return {word.encode("utf-8"): count for word, count in words.items()}
+    words = regex.findall(pattern, text)
+    refuse_lost_text(words, text, pattern)
+    return {word.encode("utf-8"): count for word, count in Counter(words).items()}
+
+
+def refuse_lost_text(words, text, pattern):
+    """Raise ValueError if `words`, which `pattern` has found in `text`, are not all of the text."""
+    whole = not words or isinstance(words[0], str)  # several groups give tuples
+    if not whole or sum(map(len, words)) != len(text):
+        raise ValueError(
+            f"the pattern {pattern[:80]!r} loses some of the text; "
+            "end it with |(?s:.) and write groups as (?:…)"
+        )
 
 
 def merge_pair(ids, pair, new_id):

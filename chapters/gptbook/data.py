@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from gptbook.tokenizer import refuse_bad_text
+
 ENOUGH_BYTES = 1_000_000  # with less documentation than this, installed packages add theirs
 
 
@@ -51,12 +53,22 @@ def python_docs(min_length=100):
     return tuple(dict.fromkeys(text for text in texts if len(text) >= min_length))
 
 
+def refuse_loose_texts(documents):
+    """Raise TypeError for a single str, whose letters are no documents, and for a set."""
+    if isinstance(documents, (str, bytes, set, frozenset)):
+        kind = type(documents).__name__
+        raise TypeError(f"documents must be a list of texts, not a {kind}; wrap or sort it")
+
+
 def split_documents(documents, validation_share=0.1, seed=0):
     """Shuffle distinct `documents` and return (training, validation) lists; none stands in both.
 
     >>> split_documents(["a", "b", "c", "d"], validation_share=0.25, seed=1)
     (['d', 'a', 'c'], ['b'])
     """
+    refuse_loose_texts(documents)
+    if not 0 <= validation_share < 1:
+        raise ValueError(f"validation_share={validation_share} must be at least 0 and below 1")
     documents = list(dict.fromkeys(documents))
     random.Random(seed).shuffle(documents)
     cut = len(documents) - round(len(documents) * validation_share)
@@ -65,12 +77,19 @@ def split_documents(documents, validation_share=0.1, seed=0):
 
 def encode_documents(documents, tokenizer):
     """Return the ids of all documents, each followed by `<|endoftext|>`, as one tensor (N,)."""
+    refuse_loose_texts(documents)
     if tokenizer.eos_id is None:
         raise ValueError(
             "the tokenizer has no <|endoftext|> to put between documents; train it with that token"
         )
-    rows = tokenizer.to_tiktoken().encode_ordinary_batch(list(documents))
-    return torch.tensor([id for row in rows for id in (*row, tokenizer.eos_id)], dtype=torch.long)
+    fast, ids = tokenizer.to_tiktoken(), []
+    for document in documents:
+        refuse_bad_text(document)
+        # tiktoken's regular expressions overflow on a million spaces in a row; ours do not.
+        long = len(document) > 500_000
+        ids += tokenizer.encode(document) if long else fast.encode_ordinary(document)
+        ids.append(tokenizer.eos_id)
+    return torch.tensor(ids, dtype=torch.long)
 
 
 class WindowDataset(Dataset):
@@ -90,6 +109,9 @@ class WindowDataset(Dataset):
             raise ValueError(
                 f"context_length={context_length} and stride={stride} must be at least 1"
             )
+        ids = torch.as_tensor(ids)
+        if ids.dim() != 1:
+            raise ValueError(f"ids must be one row of shape (N,), not {tuple(ids.shape)}")
         if len(ids) < context_length + 1:
             raise ValueError(
                 f"{len(ids)} ids do not fill one window: {context_length} inputs and a last target "

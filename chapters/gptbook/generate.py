@@ -12,12 +12,17 @@ def pick_next(logits, temperature=0.0, top_k=None, top_p=None, generator=None):
     to the `top_k` most likely tokens, then to the fewest that hold a share `top_p` of the
     probability (nucleus sampling, arXiv 1904.09751), and one token is drawn.
     """
+    if not 0 <= temperature < torch.inf:
+        raise ValueError(f"temperature={temperature} must be 0 or a positive number")
+    if (top_k is not None and top_k < 1) or (top_p is not None and not 0 < top_p <= 1):
+        raise ValueError(f"need top_k >= 1 and 0 < top_p <= 1; got {top_k} and {top_p}")
     if temperature == 0:
         return logits.argmax(dim=-1)
-    logits = logits.float() / temperature
+    logits = logits.float()
+    logits = (logits - logits.amax(dim=-1, keepdim=True)) / temperature  # at most 0: no overflow
     if top_k is not None:
-        kth = logits.topk(min(top_k, logits.shape[-1])).values[:, -1:]  # (B, 1)
-        logits = logits.masked_fill(logits < kth, -torch.inf)
+        best = logits.topk(min(top_k, logits.shape[-1])).indices  # (B, k)
+        logits = torch.full_like(logits, -torch.inf).scatter(-1, best, logits.gather(-1, best))
     probabilities = logits.softmax(dim=-1)
     if top_p is not None:
         ordered, order = probabilities.sort(dim=-1, descending=True)
@@ -48,38 +53,33 @@ def generate(
     With `use_cache`, each step computes only the newest token. Raises ValueError if the text would
     outgrow the model's context or an option is out of range.
     """
+    if ids.dim() != 2 or ids.shape[1] == 0 or max_new_tokens < 0:
+        raise ValueError(
+            "need ids of the shape (B, T) with at least one token, <|endoftext|> for example, "
+            f"and max_new_tokens >= 0; got {tuple(ids.shape)} and {max_new_tokens}"
+        )
+    if int(ids.max()) >= model.config.vocab_size:
+        raise ValueError(f"id {int(ids.max())} is not below vocab_size={model.config.vocab_size}")
     if (total := ids.shape[1] + max_new_tokens) > model.config.context_length:
         raise ValueError(
             f"{ids.shape[1]} prompt tokens and {max_new_tokens} new ones are {total}, "
             f"more than context_length={model.config.context_length}"
         )
-    if ids.shape[1] == 0:
-        raise ValueError(
-            "the prompt is empty; start with at least one token, <|endoftext|> for example"
-        )
-    if (
-        temperature < 0
-        or (top_k is not None and top_k < 1)
-        or (top_p is not None and not 0 < top_p <= 1)
-    ):
-        raise ValueError(
-            f"need temperature >= 0, top_k >= 1 and 0 < top_p <= 1; "
-            f"got {temperature}, {top_k} and {top_p}"
-        )
-    was_training = model.training
-    model.eval()
     caches = [KVCache(total) for _ in model.blocks] if use_cache else None
     ended = torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
-    new = ids
-    for _ in range(max_new_tokens):
-        logits = model(new if use_cache else ids, caches)[:, -1]  # (B, V)
-        chosen = pick_next(logits, temperature, top_k, top_p, generator)
-        if eos_id is not None:
-            chosen = chosen.masked_fill(ended, eos_id)
-            ended |= chosen == eos_id
-        new = chosen[:, None]
-        ids = torch.cat([ids, new], dim=1)
-        if ended.all():
-            break
-    model.train(was_training)
+    new, was_training = ids, model.training
+    model.eval()
+    try:
+        for _ in range(max_new_tokens):
+            logits = model(new if use_cache else ids, caches)[:, -1]  # (B, V)
+            chosen = pick_next(logits, temperature, top_k, top_p, generator)
+            if eos_id is not None:
+                chosen = chosen.masked_fill(ended, eos_id)
+                ended |= chosen == eos_id
+            new = chosen[:, None]
+            ids = torch.cat([ids, new], dim=1)
+            if ended.all():
+                break
+    finally:
+        model.train(was_training)
     return ids

@@ -90,6 +90,10 @@ class GPT(nn.Module):
 
         With `caches`, one `KVCache` per block, ids are the new tokens only.
         """
+        if ids.dim() != 2:
+            raise ValueError(f"ids must have the shape (B, T), not {tuple(ids.shape)}")
+        if caches is not None and len(set(map(id, caches))) != len(self.blocks):
+            raise ValueError(f"{len(self.blocks)} blocks need as many different caches")
         start = caches[0].length if caches else 0
         stop = start + ids.shape[1]
         if stop > self.config.context_length:

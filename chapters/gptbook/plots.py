@@ -1,5 +1,7 @@
 """The look of the book's figures, and the few figures that more than one chapter draws."""
 
+from itertools import cycle
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -35,15 +37,15 @@ def plot_losses(losses, levels=None, smooth=20):
 
     `levels` maps a label to a loss, drawn as a dashed line. Returns the axes.
     """
+    if not len(losses):
+        raise ValueError("there are no losses to draw")
     steps, losses = np.arange(1, len(losses) + 1), np.asarray(losses)
     smooth = min(smooth, len(losses))
     means = np.convolve(losses, np.ones(smooth) / smooth, mode="valid")
     _, ax = plt.subplots()
     ax.plot(steps, losses, color=BLUE, alpha=0.25, linewidth=1)
     ax.plot(steps[smooth - 1 :], means, color=BLUE, label=f"training loss, mean of {smooth} steps")
-    for (label, level), color in zip(
-        (levels or {}).items(), [RED, ORANGE, GREEN, PURPLE], strict=False
-    ):
+    for (label, level), color in zip((levels or {}).items(), cycle([RED, ORANGE, GREEN, PURPLE])):
         ax.axhline(level, color=color, linestyle="--", linewidth=1.2, label=label)
     ax.set(xlabel="step", ylabel="loss (nats per token)", xlim=(0, len(losses)))
     ax.legend(frameon=False)
@@ -71,9 +73,10 @@ def draw_rows(rows, mark_new=False):
             ax.add_patch(box)
             shown = text.replace(" ", "␣").replace("\n", "⏎")
             middle = x + len(text) / 2
-            ax.text(middle, y, shown, ha="center", va="center", family="monospace", color="black")
+            style = {"va": "center", "color": "black", "parse_math": False}
+            ax.text(middle, y, shown, ha="center", family="monospace", **style)
             x += len(text)
-        ax.text(-0.4, y, label, ha="right", va="center", color="black")
+        ax.text(-0.4, y, label, ha="right", va="center", color="black", parse_math=False)
         above = spans
     ax.set(xlim=(0, widest), ylim=(len(rows) - 0.5, -0.5))
     ax.axis("off")

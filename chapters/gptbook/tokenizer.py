@@ -1,19 +1,16 @@
 """The byte-level BPE tokenizer, its files, and the way to and from tiktoken; chapter 2."""
 
 import base64
-import hashlib
-import json
-import os
 import sys
 import warnings
 from functools import lru_cache
-from itertools import chain
-from pathlib import Path
+from itertools import chain, permutations
 
 import regex
 import tiktoken
 
-from gptbook.bpe import GPT2_PATTERN, count_words, learn_merges, merge_word
+from gptbook.bpe import GPT2_PATTERN, count_words, learn_merges, merge_word, refuse_lost_text
+from gptbook.files import read_checked, write_checked
 
 END_OF_TEXT = "<|endoftext|>"
 FILE_FORMAT = "gptbook-bpe-1"
@@ -31,9 +28,11 @@ class BPETokenizer:
         self.token_bytes = {id: token for token, id in self.ranks.items()}
         self.token_bytes |= {id: text.encode("utf-8") for text, id in self.special_tokens.items()}
         self.vocab_size = len(self.ranks) + len(self.special_tokens)
-        if sorted(self.token_bytes) != list(range(self.vocab_size)):
+        ids = [*sorted(self.ranks.values()), *sorted(self.special_tokens.values())]
+        if ids != list(range(self.vocab_size)):
             raise ValueError(
-                f"{self.vocab_size} tokens need the ids 0 … {self.vocab_size - 1}, each used once"
+                f"{self.vocab_size} tokens need the ids 0 … {self.vocab_size - 1}, each used once, "
+                "and special tokens the last of them"
             )
         if "" in self.special_tokens:
             raise ValueError("a special token cannot be the empty string")
@@ -51,7 +50,7 @@ class BPETokenizer:
         text is too small for it.
         """
         names = [special_tokens] if isinstance(special_tokens, str) else special_tokens
-        special_tokens = list(dict.fromkeys(names))
+        special_tokens = list(dict.fromkeys(sorted(names) if isinstance(names, set) else names))
         num_merges = vocab_size - 256 - len(special_tokens)
         if num_merges < 0:
             raise ValueError(
@@ -89,7 +88,9 @@ class BPETokenizer:
         return ids
 
     def _encode_ordinary(self, text):
-        return list(chain.from_iterable(map(self._word_ids.__getitem__, self._find_words(text))))
+        words = self._find_words(text)
+        refuse_lost_text(words, text, self.pattern)
+        return list(chain.from_iterable(map(self._word_ids.__getitem__, words)))
 
     def _allowed(self, allowed_special):
         if allowed_special == "all":
@@ -103,13 +104,15 @@ class BPETokenizer:
 
     def decode_bytes(self, ids):
         """Return the bytes of `ids`, a list, array or tensor; ValueError for an unknown id."""
-        ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+        ids = ids.tolist() if hasattr(ids, "tolist") else ids
         try:
             return b"".join([self.token_bytes[id] for id in ids])
         except KeyError as error:
             raise ValueError(
                 f"no token has the id {error}; ids run from 0 to {self.vocab_size - 1}"
             ) from None
+        except TypeError:
+            raise TypeError(f"decode one row of ids, for example ids[0], not {ids!r}") from None
 
     def decode(self, ids):
         """Return the text of `ids`; bytes that are not valid UTF-8 become U+FFFD."""
@@ -121,7 +124,13 @@ class BPETokenizer:
         return self.special_tokens.get(END_OF_TEXT)
 
     def to_tiktoken(self, name="gptbook"):
-        """Return a `tiktoken.Encoding` with the same ranks: the same ids, several times faster."""
+        """Return a `tiktoken.Encoding` with the same ranks: the same ids, but faster.
+
+        Raises ValueError where one special token begins another.
+        """
+        for short, long in permutations(self.special_tokens, 2):
+            if long.startswith(short):
+                raise ValueError(f"{short!r} begins {long!r}: tiktoken leaves open which one wins")
         return tiktoken.Encoding(
             name,
             pat_str=explicit_pattern(self.pattern),
@@ -137,14 +146,13 @@ class BPETokenizer:
     def save(self, path):
         """Write the tokenizer as JSON with a digest; the file appears whole or not at all."""
         tokens = [base64.b64encode(self.token_bytes[id]).decode() for id in range(len(self.ranks))]
-        write_checked(
-            path, {"pattern": self.pattern, "special_tokens": self.special_tokens, "tokens": tokens}
-        )
+        content = {"pattern": self.pattern, "special_tokens": self.special_tokens, "tokens": tokens}
+        write_checked(path, FILE_FORMAT, content)
 
     @classmethod
     def load(cls, path):
         """Read a file that `save` wrote; ValueError if it is truncated, altered or foreign."""
-        content = read_checked(path)
+        content = read_checked(path, FILE_FORMAT)
         ranks = {base64.b64decode(token): id for id, token in enumerate(content["tokens"])}
         return cls(ranks, content["special_tokens"], content["pattern"])
 
@@ -158,7 +166,9 @@ class WordCache(dict):
     def __missing__(self, word):
         if len(self) >= self.limit:
             self.clear()
-        ids = self[word] = merge_word(word.encode("utf-8"), self.ranks)
+        ids = merge_word(word.encode("utf-8"), self.ranks)
+        if len(word) <= 100:  # long words hardly ever come again, and fill the memory
+            self[word] = ids
         return ids
 
 
@@ -186,47 +196,21 @@ def refuse_bad_text(text):
         ) from None
 
 
-def write_checked(path, content):
-    """Write the dict `content` as JSON with its format and digest, whole or not at all."""
-    part = Path(f"{path}.part")
-    part.write_text(
-        json.dumps(content | {"format": FILE_FORMAT, "sha256": digest(content)}), encoding="utf-8"
-    )
-    os.replace(part, path)
-
-
-def read_checked(path):
-    """Read what `write_checked` wrote; ValueError if it is truncated, foreign or altered."""
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:  # bad JSON or bad UTF-8
-        raise ValueError(f"{path} is not a whole tokenizer file: {error}") from None
-    if not isinstance(content, dict) or content.pop("format", None) != FILE_FORMAT:
-        raise ValueError(
-            f"{path} is not a tokenizer file of this book: its format is not {FILE_FORMAT!r}"
-        )
-    if content.pop("sha256", None) != digest(content):
-        raise ValueError(
-            f"{path} was altered after it was saved: its SHA-256 digest does not match"
-        )
-    return content
-
-
-def digest(content):
-    """The SHA-256 digest, in hexadecimal, of a JSON value."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8")).hexdigest()
-
-
 @lru_cache
 def explicit_pattern(pattern):
-    r"""Spell out \p{L} and its like as ranges of characters.
+    r"""Spell out \p{L}, \w and their like as ranges of characters.
 
     tiktoken and `regex` follow different editions of Unicode and would not cut alike.
     """
     characters = "".join(map(chr, chain(range(0xD800), range(0xE000, sys.maxunicode + 1))))
+    kind = r"\\[pP](?:\{[^}]*\}|\w)|\\[wWdD]"
 
     def ranges(match):
         runs = regex.findall(match[0] + "+", characters)
-        return "[" + "".join(rf"\x{{{ord(run[0]):x}}}-\x{{{ord(run[-1]):x}}}" for run in runs) + "]"
+        return "".join(rf"\U{ord(run[0]):08x}-\U{ord(run[-1]):08x}" for run in runs)
 
-    return regex.sub(r"\\p\{\w+\}", ranges, pattern)
+    def spell_out(match):  # a class in brackets, or a single \p{L} that becomes one
+        inside = match[0].startswith("[")
+        return regex.sub(kind, ranges, match[0]) if inside else f"[{ranges(match)}]"
+
+    return regex.sub(rf"\[(?:\\.|[^\]\\])*\]|{kind}", spell_out, pattern)

@@ -2,7 +2,6 @@
 
 import math
 import sys
-from itertools import chain, repeat
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +10,13 @@ from tqdm import tqdm
 
 def next_token_loss(logits, targets):
     """Mean cross-entropy in nats of targets (B, T) under logits (B, T, V), without targets -100."""
-    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100)
+    if logits.shape[:-1] != targets.shape:
+        raise ValueError(f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)} differ")
+    counted = (targets != -100).sum().clamp(min=1)  # a batch without any costs nothing
+    total = F.cross_entropy(
+        logits.flatten(0, -2), targets.flatten(), ignore_index=-100, reduction="sum"
+    )
+    return total / counted
 
 
 def learning_rate(step, steps, peak, warmup):
@@ -36,12 +41,23 @@ def make_optimizer(model, lr, weight_decay=0.1):
     return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95))
 
 
+def endless(loader):
+    """Yield the batches of `loader` for ever, starting over when it ends."""
+    while True:
+        empty = True
+        for batch in loader:
+            empty = False
+            yield batch
+        if empty:
+            raise ValueError("the loader gave no batch; is it empty, or a generator used up?")
+
+
 def train(
     model,
     loader,
     steps,
     lr=1e-3,
-    warmup=100,
+    warmup=None,
     weight_decay=0.1,
     max_norm=1.0,
     loss_fn=next_token_loss,
@@ -49,13 +65,21 @@ def train(
     """Train `model` for `steps` batches of `loader`, over and over; return the loss of each step.
 
     Shows a progress bar with the loss. Batches are (inputs, targets), each (B, T); they are moved
-    to where the model is. Gradients longer than `max_norm` are shortened to it.
+    to where the model is. The learning rate rises for `warmup` steps (default: a tenth of all) and
+    then falls; gradients longer than `max_norm` are shortened to it. Raises ValueError for a loader
+    without batches and for a warm-up as long as the training.
     """
+    warmup = steps // 10 if warmup is None else warmup
+    if steps < 0 or not 0 <= warmup < max(steps, 1) or max_norm <= 0:
+        raise ValueError(
+            "need steps >= 0, 0 <= warmup < steps and max_norm > 0; "
+            f"got {steps}, {warmup} and {max_norm}"
+        )
     device = next(model.parameters()).device
     optimizer = make_optimizer(model, lr, weight_decay)
     model.train()
     losses = []
-    batches = chain.from_iterable(repeat(loader))
+    batches = endless(loader)
     with tqdm(total=steps, desc="training", file=sys.stdout, mininterval=1.0, ascii=True) as bar:
         for step in range(steps):
             inputs, targets = (part.to(device) for part in next(batches))
@@ -79,9 +103,13 @@ def evaluate(model, loader):
     was_training = model.training
     model.eval()
     total, count = 0.0, 0
-    for inputs, targets in loader:
-        counted = (targets != -100).sum().item()
-        total += next_token_loss(model(inputs.to(device)), targets.to(device)).item() * counted
-        count += counted
-    model.train(was_training)
+    try:
+        for inputs, targets in loader:
+            counted = (targets != -100).sum().item()
+            loss = next_token_loss(model(inputs.to(device)), targets.to(device))
+            total, count = total + loss.item() * counted, count + counted
+    finally:
+        model.train(was_training)
+    if count == 0:
+        raise ValueError("the loader gave no target that counts")
     return total / count

@@ -1,6 +1,7 @@
 """Refuse every connection to another host; Python imports this file when it starts.
 
-Kernels talk to the notebook server on this machine, so 127.0.0.1 and the like stay open.
+Kernels talk to the notebook server on this machine, so 127.0.0.1 and the like stay open. Programs
+that are not Python are not reached; `test_notebooks.py` refuses shell commands in notebooks.
 """
 
 import ipaddress
@@ -35,15 +36,23 @@ class OfflineSocket(socket.socket):
         _check(rest[-1])
         return super().sendto(data, *rest)
 
+    def sendmsg(self, *arguments):
+        if len(arguments) > 3 and arguments[3] is not None:
+            _check(arguments[3])
+        return super().sendmsg(*arguments)
 
-_getaddrinfo = socket.getaddrinfo
 
+def _offline(look_up):
+    """A look-up of host names that knows this machine only."""
 
-def _offline_getaddrinfo(host, *arguments, **options):
-    name = host.decode() if isinstance(host, bytes) else host
-    _check((name or "",))
-    return _getaddrinfo(host, *arguments, **options)
+    def local_only(host, *arguments, **options):
+        name = host.decode() if isinstance(host, bytes) else host
+        _check((name or "",))
+        return look_up(host, *arguments, **options)
+
+    return local_only
 
 
 socket.socket = OfflineSocket
-socket.getaddrinfo = _offline_getaddrinfo
+for _name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex"):
+    setattr(socket, _name, _offline(getattr(socket, _name)))

@@ -53,9 +53,10 @@ class Probe:
 
     def __call__(self, *arguments):
         """Return the function's value; `...` counts as no attempt, an exception as wrong."""
+        given = copy.deepcopy(arguments)
         try:
-            value = self.function(*copy.deepcopy(arguments))
-        except Exception as error:
+            value = self.function(*given)
+        except (Exception, SystemExit) as error:
             lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)]
             where = f", line {lines[1]} of its cell," if len(lines) > 1 else ""
             raise NotYet(
@@ -63,6 +64,8 @@ class Probe:
             ) from error
         if value is ...:
             raise NotAttempted
+        if given != arguments:
+            raise NotYet(f"{self.called(*arguments)} changed its arguments; make a new object.")
         return value
 
     def expect(self, wanted, *arguments, hint="", same=lambda got, wanted: got == wanted):
@@ -105,6 +108,7 @@ def exercise(number):
     """Register the decorated function as the check of exercise `number`; it gets a `Probe`."""
 
     def register(function):
+        assert number not in _checks, f"two checks for exercise {number}"
         _checks[number] = function
         return function
 
@@ -119,8 +123,10 @@ def exercise_numbers(chapter):
     """
     try:
         importlib.import_module(f"{__name__}.chapter_{chapter:02d}")
-    except ModuleNotFoundError:
-        return []
+    except ModuleNotFoundError as error:
+        if error.name == f"{__name__}.chapter_{chapter:02d}":
+            return []
+        raise  # the chapter's checks are there, but something that they need is not
     return sorted(
         (n for n in _checks if n.split(".")[0] == str(chapter)), key=lambda n: int(n.split(".")[1])
     )
@@ -132,13 +138,17 @@ def check(number, answer):
     Never raises, so that a notebook with unsolved exercises runs through.
     """
     result = _run(str(number), answer)
-    print(result)
+    try:
+        print(result)
+    except UnicodeError:  # a console that cannot show every character
+        print(ascii(str(result)))
     return result
 
 
 def _run(number, answer):
     chapter = number.split(".")[0]
-    numbers = exercise_numbers(int(chapter)) if chapter.isdigit() else []
+    plain = chapter.isdecimal() and len(chapter) <= 2
+    numbers = exercise_numbers(int(chapter)) if plain else []
     if number not in numbers:
         known = (
             f"Chapter {chapter} has {', '.join(numbers)}."

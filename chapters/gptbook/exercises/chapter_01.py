@@ -26,9 +26,16 @@ def compressed_bytes(answer):
 @exercise("1.3")
 def bigram_probabilities(answer):
     hint = "Divide how often the pair occurs by how often its first token is followed by anything."
-    answer.expect({("a", "b"): 1.0}, ["a", "b"], hint=hint)
+
+    def same(got, wanted):
+        return set(got) == set(wanted) and all(close(got[pair], wanted[pair]) for pair in wanted)
+
+    answer.expect({("a", "b"): 1.0}, ["a", "b"], same=same, hint=hint)
     answer.expect(
-        {("a", "b"): 0.5, ("a", "a"): 0.5, ("b", "a"): 1.0}, ["a", "b", "a", "a"], hint=hint
+        {("a", "b"): 0.5, ("a", "a"): 0.5, ("b", "a"): 1.0},
+        ["a", "b", "a", "a"],
+        same=same,
+        hint=hint,
     )
     text = ["to", "be", "or", "not", "to", "be", "to"]
     wanted = {
@@ -38,4 +45,6 @@ def bigram_probabilities(answer):
         ("not", "to"): 1.0,
         ("be", "to"): 0.5,
     }
-    answer.expect(wanted, text, hint=hint)
+    answer.expect(wanted, text, same=same, hint=hint)
+    thirds = {("a", "b"): 2 / 3, ("a", "c"): 1 / 3, ("b", "a"): 1.0}
+    answer.expect(thirds, ["a", "b", "a", "b", "a", "c"], same=same, hint=hint)
