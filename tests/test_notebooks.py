@@ -38,6 +38,7 @@ TAUGHT = {
         "WindowDataset",
         "make_loader",
     ],
+    "03": ["CausalSelfAttention"],
 }
 
 chapters = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)

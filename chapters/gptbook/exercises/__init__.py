@@ -11,6 +11,8 @@ import reprlib
 import traceback
 from dataclasses import dataclass
 
+import torch
+
 _checks = {}
 
 
@@ -64,7 +66,7 @@ class Probe:
             ) from error
         if value is ...:
             raise NotAttempted
-        if given != arguments:
+        if not identical(given, arguments):
             raise NotYet(f"{self.called(*arguments)} changed its arguments; make a new object.")
         return value
 
@@ -87,6 +89,15 @@ class Probe:
 
     def called(self, *arguments):
         return f"{self.name}({', '.join(map(show, arguments))})"
+
+
+def identical(a, b):
+    """True if two arguments of a check are equal, also where they are or hold tensors."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(identical, a, b))
+    return a == b
 
 
 _repr = reprlib.Repr()
