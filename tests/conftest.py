@@ -1,4 +1,4 @@
-"""What several tests share: a tiny GPT beside transformers' GPT-2 with the same weights."""
+"""What several tests share: a GPT beside transformers' with the same weights; tables of tokens."""
 
 import pytest
 import torch
@@ -59,3 +59,11 @@ def rename(state):
             name = name.replace("final_norm", "transformer.ln_f").replace("head.", "lm_head.")
         renamed[name] = value.contiguous()
     return renamed
+
+
+def token_table(merges):
+    """The bytes of every token, by id: the 256 single bytes, then what the merges make."""
+    tokens = [bytes([i]) for i in range(256)]
+    for left, right in merges:
+        tokens.append(tokens[left] + tokens[right])
+    return tokens

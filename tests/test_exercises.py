@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+from conftest import token_table
 
 import gptbook.bpe
 import gptbook.exercises
@@ -113,15 +114,8 @@ def wrong_merge_right_but_in_place(ids, pair, new_id):
     return ids
 
 
-def _tables(merges):
-    tokens = [bytes([i]) for i in range(256)]
-    for left, right in merges:
-        tokens.append(tokens[left] + tokens[right])
-    return tokens
-
-
 def wrong_encode_longest_match(word, merges):
-    tokens, ids = _tables(merges), []
+    tokens, ids = token_table(merges), []
     while word:
         best = max(
             (i for i, t in enumerate(tokens) if word.startswith(t)), key=lambda i: len(tokens[i])
@@ -159,7 +153,7 @@ def wrong_encode_once_each(word, merges):
 
 def right_encode_by_joint_bytes(word, merges):
     """The chapter's own encoder, on a table of ranks."""
-    return gptbook.bpe.merge_word(word, {token: i for i, token in enumerate(_tables(merges))})
+    return gptbook.bpe.merge_word(word, {token: i for i, token in enumerate(token_table(merges))})
 
 
 def wrong_decode_each(tokens):
@@ -171,6 +165,10 @@ def _windows(ids, size, stride, last=0):
     return [(ids[i : i + size], ids[i + 1 : i + 1 + size]) for i in starts]
 
 
+def _cut_windows(ids, cut, size, stride):
+    return _windows(ids[:cut], size, stride), _windows(ids[cut:], size, stride)
+
+
 def wrong_windows_before_the_cut(ids, size, stride, share):
     windows = _windows(ids, size, stride)
     cut = len(windows) - int(len(windows) * share)
@@ -179,8 +177,7 @@ def wrong_windows_before_the_cut(ids, size, stride, share):
 
 def wrong_windows_not_shifted(ids, size, stride, share):
     cut = len(ids) - int(len(ids) * share)
-    parts = _windows(ids[:cut], size, stride), _windows(ids[cut:], size, stride)
-    return tuple([(x, x) for x, _ in part] for part in parts)
+    return tuple([(x, x) for x, _ in part] for part in _cut_windows(ids, cut, size, stride))
 
 
 def wrong_windows_short_last(ids, size, stride, share):
@@ -190,7 +187,7 @@ def wrong_windows_short_last(ids, size, stride, share):
 
 def wrong_windows_no_stride(ids, size, stride, share):
     cut = len(ids) - int(len(ids) * share)
-    return _windows(ids[:cut], size, size), _windows(ids[cut:], size, size)
+    return _cut_windows(ids, cut, size, size)
 
 
 def wrong_windows_one_missing(ids, size, stride, share):
@@ -210,12 +207,12 @@ def wrong_windows_negative_zero(ids, size, stride, share):
 
 def wrong_windows_rounded_share(ids, size, stride, share):
     cut = len(ids) - round(len(ids) * share)
-    return _windows(ids[:cut], size, stride), _windows(ids[cut:], size, stride)
+    return _cut_windows(ids, cut, size, stride)
 
 
 def wrong_windows_other_rounding(ids, size, stride, share):
     cut = int(len(ids) * (1 - share))
-    return _windows(ids[:cut], size, stride), _windows(ids[cut:], size, stride)
+    return _cut_windows(ids, cut, size, stride)
 
 
 def wrong_stream_each(tokens):
@@ -446,7 +443,7 @@ def gold_pairs(words):
 
 def solution_windows(ids, size, stride, share):
     cut = len(ids) - int(len(ids) * share)
-    return _windows(ids[:cut], size, stride), _windows(ids[cut:], size, stride)
+    return _cut_windows(ids, cut, size, stride)
 
 
 def test_common_slips_get_their_hint():
@@ -462,7 +459,7 @@ def test_an_error_in_the_answer_is_reported():
     assert "no_such_method" in hint
 
 
-def test_check_survives_what_an_answer_may_do(monkeypatch, capsys):
+def test_check_survives_what_an_answer_may_do(monkeypatch):
     def leave(*arguments):
         raise SystemExit(1)
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 import tiktoken
+from conftest import token_table
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -164,11 +165,8 @@ def test_the_cache_of_words_stays_small(tokenizer):
 def test_merges_equal_those_of_tokenizers_up_to_the_first_tie(texts, reference_merges):
     word_counts = count_words(texts[0])
     merges = learn_merges(word_counts, 4096 - 256)
-    tokens = [bytes([i]) for i in range(256)]
-    mine = []
-    for left, right in merges:
-        mine.append((tokens[left], tokens[right]))
-        tokens.append(tokens[left] + tokens[right])
+    tokens = token_table(merges)
+    mine = [(tokens[left], tokens[right]) for left, right in merges]
     same = next(i for i, (a, b) in enumerate(zip(mine, reference_merges[0], strict=True)) if a != b)
     assert same > 100
     # Where they part, the two chosen pairs must be equally frequent. Count anew, with plain code.
@@ -218,9 +216,7 @@ def test_learn_merges_equals_recounting(word_counts, num_merges):
 @settings(max_examples=200, deadline=None)
 def test_learned_merges_never_make_a_token_twice_and_encode_their_own_text(text):
     word_counts = count_words(text)
-    tokens = [bytes([i]) for i in range(256)]
-    for left, right in learn_merges(word_counts, 30):
-        tokens.append(tokens[left] + tokens[right])
+    tokens = token_table(learn_merges(word_counts, 30))
     assert len(set(tokens)) == len(tokens)
     ranks = {token: i for i, token in enumerate(tokens)}
     for word in word_counts:
@@ -230,9 +226,7 @@ def test_learned_merges_never_make_a_token_twice_and_encode_their_own_text(text)
 def test_encoding_by_joint_bytes_equals_merging_pair_by_pair(texts):
     """In a learned table, joint bytes say the same as the pairs that were merged."""
     merges = learn_merges(count_words(texts[0]), 1000)
-    tokens = [bytes([i]) for i in range(256)]
-    for left, right in merges:
-        tokens.append(tokens[left] + tokens[right])
+    tokens = token_table(merges)
     ranks = {token: i for i, token in enumerate(tokens)}
     for word in list(count_words(texts[1]))[:1500]:
         ids = list(word)
