@@ -25,7 +25,8 @@ ALLOWED = {
     "data": ["tokenizer"],
     "model": ["attention"],
     "generate": ["model", "data", "device", "attention"],
-    "training": ["model", "data", "device"],
+    "checkpoints": ["device", "files"],
+    "training": ["model", "data", "device", "files", "checkpoints"],
 }
 TOP = ("exercises", "experiments", "extras")  # may import anything below, and their own package
 
