@@ -68,9 +68,119 @@ def test_rows_stop_at_the_end_of_text(pair, prompts):
         length = new.index(eos) + 1 if eos in new else len(new)
         wanted = (new[:length] + [eos] * 12)[: stopped.shape[1] - 6]
         assert stopped[row, 6:].tolist() == wanted
+    calls = []
+    model.register_forward_hook(lambda *_: calls.append(1))
     alone = generate(model, prompts[1:2], 12, eos_id=eos)
-    assert alone.shape[1] <= 9
+    assert len(calls) == alone.shape[1] - 6 <= 3  # no step for nothing after the end
     assert alone[0, -1] == eos
+
+
+def unequal_prompts():
+    """Four prompts of 9, 3, 6 and 1 tokens."""
+    ids = torch.randint(97, (4, 9), generator=torch.Generator().manual_seed(8)).tolist()
+    return [row[:length] for row, length in zip(ids, (9, 3, 6, 1), strict=True)]
+
+
+def stops_of(model, prompts, new):
+    """For each token that any row writes: how many each row writes if that token ends it."""
+    free = [generate(model, torch.tensor([p]), new)[0, len(p) :].tolist() for p in prompts]
+    return {
+        eos: [row.index(eos) + 1 if eos in row else new for row in free]
+        for eos in set().union(*free)
+    }
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_unequal_prompts_get_what_each_gets_alone(pair, use_cache):
+    model, reference = pair
+    prompts = unequal_prompts()
+    stops = stops_of(model, prompts, 15)
+    ends_most = max(stops, key=lambda token: len(set(stops[token])))
+    assert len(set(stops[ends_most])) >= 3
+    for eos in (None, ends_most):
+        together = generate(model, prompts, 15, eos_id=eos, use_cache=use_cache)
+        assert isinstance(together, list)
+        for prompt, row in zip(prompts, together, strict=True):
+            ids = torch.tensor([prompt])
+            theirs = reference.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=15,
+                do_sample=False,
+                pad_token_id=0,
+                eos_token_id=eos,
+            )
+            assert row.tolist() == theirs[0].tolist()
+            alone = generate(model, ids, 15, eos_id=eos, use_cache=use_cache)
+            assert torch.equal(row, alone[0])
+        if eos is not None:
+            new = [len(row) - len(p) for row, p in zip(together, prompts, strict=True)]
+            assert new == stops[eos]
+
+
+def test_a_prompt_that_contains_the_end_of_text_has_not_ended(pair):
+    model, _ = pair
+    prompts = unequal_prompts()
+    eos = prompts[0][7]  # in the part that the shorter prompts' new tokens stand beside
+    prompts[1][-1] = prompts[3][0] = eos  # and as the last token
+    free = generate(model, prompts, 12)
+    stopped = generate(model, prompts, 12, eos_id=eos)
+    for prompt, row, end in zip(prompts, free, stopped, strict=True):
+        new = row[len(prompt) :].tolist()
+        length = new.index(eos) + 1 if eos in new else 12
+        assert end.tolist() == prompt + new[:length]
+    assert any(len(row) == len(p) + 12 for row, p in zip(stopped, prompts, strict=True))
+
+
+def test_a_long_prompt_is_continued_after_the_others_have_ended(pair):
+    model, _ = pair
+    prompts = unequal_prompts()
+    rows = generate(model, [prompts[0], prompts[3]], 2)  # 9 tokens and 1: no place in common
+    assert [len(row) for row in rows] == [11, 3]
+    for prompt, row in zip((prompts[0], prompts[3]), rows, strict=True):
+        assert torch.equal(row, generate(model, torch.tensor([prompt]), 2)[0])
+
+
+@pytest.mark.parametrize("options", [{"temperature": 1.5}, {"temperature": 2.0, "top_k": 20}])
+def test_unequal_prompts_are_sampled_alike_with_and_without_cache(pair, options):
+    def sample(seed, use_cache):
+        generator = torch.Generator().manual_seed(seed)
+        rows = generate(
+            pair[0],
+            unequal_prompts(),
+            15,
+            eos_id=5,
+            use_cache=use_cache,
+            generator=generator,
+            **options,
+        )
+        return [row.tolist() for row in rows]
+
+    assert sample(0, True) == sample(0, False)
+    assert sample(0, True) != sample(1, True)
+
+
+def test_prompts_may_be_tensors_and_of_equal_lengths(pair, prompts):
+    model, _ = pair
+    together = generate(model, prompts, 5)
+    assert isinstance(together, torch.Tensor)
+    for given in (prompts.tolist(), list(prompts)):
+        rows = generate(model, given, 5)
+        assert [row.tolist() for row in rows] == together.tolist()
+    assert [row.tolist() for row in generate(model, [[4, 5], [6]], 0)] == [[4, 5], [6]]
+
+
+def test_the_longest_prompt_must_fit_with_its_new_tokens(pair):
+    message = "9 prompt tokens and 16 new ones are 25, more than context_length=24"
+    with pytest.raises(ValueError, match=message):
+        generate(pair[0], unequal_prompts(), 16)
+    assert [len(row) for row in generate(pair[0], unequal_prompts(), 15)] == [24, 18, 21, 16]
+
+
+@pytest.mark.parametrize("prompts", [[], [[1, 2], []]])
+def test_prompts_without_tokens_are_refused(pair, prompts):
+    with pytest.raises(ValueError, match="at least one token"):
+        generate(pair[0], prompts, 3)
 
 
 def test_seeds_repeat_and_differ(pair, prompts):
@@ -146,12 +256,15 @@ def test_an_empty_prompt_is_refused(pair):
 def test_an_id_that_the_model_does_not_know_is_refused(pair):
     with pytest.raises(ValueError, match="id 97 is not below vocab_size=97"):
         generate(pair[0], torch.tensor([[3, 97]]), 3)
+    with pytest.raises(ValueError, match="id 97 is not below vocab_size=97"):
+        generate(pair[0], torch.tensor([[3, 9]]), 3, eos_id=97)
 
 
 @pytest.mark.parametrize("temperature", [float("nan"), float("inf")])
-def test_a_temperature_that_is_no_number_is_refused(temperature):
-    with pytest.raises(ValueError, match="temperature"):
-        pick_next(LOGITS, temperature)
+def test_a_temperature_that_is_no_number_is_refused(pair, prompts, temperature):
+    for new in (0, 1):
+        with pytest.raises(ValueError, match="temperature"):
+            generate(pair[0], prompts, new, temperature)
 
 
 def test_a_tiny_temperature_is_greedy_and_ties_are_cut():

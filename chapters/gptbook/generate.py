@@ -5,17 +5,22 @@ import torch
 from gptbook.attention import KVCache
 
 
+def check_sampling(temperature=0.0, top_k=None, top_p=None):
+    """Raise ValueError for a temperature, top_k or top_p that `pick_next` could not work with."""
+    if not 0 <= temperature < torch.inf:
+        raise ValueError(f"temperature={temperature} must be 0 or a positive number")
+    if (top_k is not None and top_k < 1) or (top_p is not None and not 0 < top_p <= 1):
+        raise ValueError(f"need top_k >= 1 and 0 < top_p <= 1; got {top_k} and {top_p}")
+
+
 def pick_next(logits, temperature=0.0, top_k=None, top_p=None, generator=None):
     """Choose a token for each row of `logits` (B, V) and return their ids (B,).
 
     Temperature 0 takes the most likely token. Otherwise logits are divided by the temperature, cut
     to the `top_k` most likely tokens, then to the fewest that hold a share `top_p` of the
-    probability (nucleus sampling, arXiv 1904.09751), and one token is drawn.
+    probability (nucleus sampling, arXiv 1904.09751), and one token is drawn. The options are not
+    checked here, once a token, but by `check_sampling`.
     """
-    if not 0 <= temperature < torch.inf:
-        raise ValueError(f"temperature={temperature} must be 0 or a positive number")
-    if (top_k is not None and top_k < 1) or (top_p is not None and not 0 < top_p <= 1):
-        raise ValueError(f"need top_k >= 1 and 0 < top_p <= 1; got {top_k} and {top_p}")
     if temperature == 0:
         return logits.argmax(dim=-1)
     logits = logits.float()
@@ -47,39 +52,61 @@ def generate(
     use_cache=True,
     generator=None,
 ):
-    """Continue each row of `ids` (B, T) by up to `max_new_tokens`; return (B, T + new tokens).
+    """Continue every prompt of `ids` by up to `max_new_tokens`.
 
-    A row that has produced `eos_id` is filled up with it; when every row has, generation stops.
-    With `use_cache`, each step computes only the newest token. Raises ValueError if the text would
+    A tensor (B, T) gives a tensor (B, T + new tokens): a row that has produced `eos_id` is filled
+    up with it, and when every row has, generation stops. A list of prompts, each a list of ids or
+    a tensor (T,), which may differ in length, gives a list of tensors (T + new tokens,), each
+    ending with the `eos_id` that it produced, if it did.
+
+    The rows advance together, from the end of the shortest prompt on. Where a row still has prompt
+    left, its own token is taken instead of the chosen one. So nothing is padded, masked or shifted,
+    and each row gets the tokens that it would get alone.
+
+    With `use_cache`, each step computes only the newest token. Raises ValueError if a text would
     outgrow the model's context or an option is out of range.
     """
-    if ids.dim() != 2 or ids.shape[1] == 0 or max_new_tokens < 0:
+    check_sampling(temperature, top_k, top_p)
+    config, device = model.config, next(model.parameters()).device
+    if isinstance(ids, torch.Tensor) and ids.dim() != 2:
+        raise ValueError(f"ids must have the shape (B, T), not {tuple(ids.shape)}")
+    prompts = [torch.as_tensor(prompt, device=device) for prompt in ids]
+    lengths = [len(prompt) for prompt in prompts]
+    if min(lengths, default=0) == 0 or max_new_tokens < 0:
         raise ValueError(
-            "need ids of the shape (B, T) with at least one token, <|endoftext|> for example, "
-            f"and max_new_tokens >= 0; got {tuple(ids.shape)} and {max_new_tokens}"
+            "need prompts of at least one token, <|endoftext|> for example, "
+            f"and max_new_tokens >= 0; got prompts of {lengths} tokens and {max_new_tokens}"
         )
-    if int(ids.max()) >= model.config.vocab_size:
-        raise ValueError(f"id {int(ids.max())} is not below vocab_size={model.config.vocab_size}")
-    if (total := ids.shape[1] + max_new_tokens) > model.config.context_length:
+    fill = 0 if eos_id is None else eos_id
+    if (largest := max(fill, *(int(prompt.max()) for prompt in prompts))) >= config.vocab_size:
+        raise ValueError(f"id {largest} is not below vocab_size={config.vocab_size}")
+    if (total := max(lengths) + max_new_tokens) > config.context_length:
         raise ValueError(
-            f"{ids.shape[1]} prompt tokens and {max_new_tokens} new ones are {total}, "
-            f"more than context_length={model.config.context_length}"
+            f"{max(lengths)} prompt tokens and {max_new_tokens} new ones are {total}, "
+            f"more than context_length={config.context_length}"
         )
+
+    text = torch.full((len(prompts), total), fill, device=device)  # (B, longest prompt + new)
+    for row, prompt in enumerate(prompts):
+        text[row, : len(prompt)] = prompt
+    first = torch.tensor(lengths, device=device)  # (B,): where each row begins to write
+    stop = first + max_new_tokens  # (B,): and where it ends; an eos_id will end it earlier
     caches = [KVCache(total) for _ in model.blocks] if use_cache else None
-    ended = torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
-    new, was_training = ids, model.training
+    seen, was_training = 0, model.training  # seen: how many tokens the caches hold
     model.eval()
     try:
-        for _ in range(max_new_tokens):
-            logits = model(new if use_cache else ids, caches)[:, -1]  # (B, V)
+        for t in range(min(lengths), total):
+            logits = model(text[:, seen:t], caches)[:, -1]  # (B, V)
             chosen = pick_next(logits, temperature, top_k, top_p, generator)
+            writes = (first <= t) & (t < stop)  # (B,)
+            text[:, t] = torch.where(writes, chosen, text[:, t])
             if eos_id is not None:
-                chosen = chosen.masked_fill(ended, eos_id)
-                ended |= chosen == eos_id
-            new = chosen[:, None]
-            ids = torch.cat([ids, new], dim=1)
-            if ended.all():
+                stop[writes & (chosen == eos_id)] = t + 1
+            if (stop <= t + 1).all():
                 break
+            seen = t if use_cache else 0
     finally:
         model.train(was_training)
-    return ids
+    if isinstance(ids, torch.Tensor):
+        return text[:, : stop.max()]
+    return [row[:end] for row, end in zip(text, stop, strict=True)]
