@@ -8,20 +8,16 @@ in it already.
 import json
 import sys
 import time
-from pathlib import Path
-
-import torch
 
 from gptbook.data import encode_documents, make_loader
 from gptbook.device import pick_device, seed_everything
 from gptbook.experiments.book_tokenizer import train_tokenizer
+from gptbook.experiments.measures import CONTEXT, RESULTS, measure
 from gptbook.model import GPT, GPTConfig
-from gptbook.scoring import exact_matches, share
 from gptbook.tokenizer import load_tokenizer
-from gptbook.training import evaluate, train
-from gptbook.world import ATTRIBUTES, World
+from gptbook.training import train
+from gptbook.world import World
 
-RESULTS = Path(__file__).parents[2] / "results"
 CENTER = {
     "width": 192,
     "layers": 6,
@@ -46,7 +42,6 @@ CHANGES = [
     {"seed": 1},
     {"seed": 2},
 ]
-CONTEXT = 256
 FLOPS = 2e13
 
 
@@ -80,41 +75,6 @@ def run(options):
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "seconds": round(time.time() - start),
         **measure(model, tokenizer, world),
-    }
-
-
-def measure(model, tokenizer, world, count=2000):
-    """Return validation loss, recall of facts and tracking of who has what."""
-    documents = world.documents(count, "validation")
-    texts = [document.text for document in documents]
-    ids = encode_documents(texts, tokenizer)
-    nats = evaluate(model, make_loader(ids, CONTEXT, 16))
-    size = sum(len(text.encode("utf-8")) for text in texts) + len(texts)  # a byte for the end
-    probes = {
-        kind: [p for d in documents if d.kind == kind for p in d.probes]
-        for kind in ("things", "numbers")
-    }
-    facts = [
-        pair
-        for person in world.people
-        for name in ATTRIBUTES
-        for pair in world.completions(person, name)
-    ]
-    asked = {True: [], False: []}
-    for person in world.people:
-        asked[person.asked] += [world.question(person, name) for name in ATTRIBUTES]
-
-    def score(pairs):
-        return round(share(exact_matches(model, tokenizer, pairs)), 4)
-
-    return {
-        "nats_per_token": round(nats, 4),
-        "bits_per_byte": round(nats / torch.tensor(2.0).log().item() * len(ids) / size, 4),
-        "recall": score(facts),
-        "questions_of_asked": score(asked[True]),
-        "questions_of_others": score(asked[False]),
-        "tracking": score(probes["things"]),
-        "counting": score(probes["numbers"]),
     }
 
 
