@@ -25,6 +25,8 @@ ALLOWED = {
     "data": ["tokenizer"],
     "model": ["attention"],
     "generate": ["model", "data", "device", "attention"],
+    "download": ["files"],
+    "gpt2": ["model", "files", "download"],
     "checkpoints": ["device", "files"],
     "training": ["model", "data", "device", "files", "checkpoints"],
 }

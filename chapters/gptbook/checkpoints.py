@@ -4,11 +4,10 @@ import json
 import zlib
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from gptbook.device import random_state, set_random_state
-from gptbook.files import written_whole
+from gptbook.files import read_tensors, written_whole
 
 FILE_FORMAT = "gptbook-checkpoint-1"
 
@@ -32,7 +31,7 @@ def save_checkpoint(path, model, optimizer, step, notes=None):
     content = {"step": step, "learning_rates": rates, "notes": notes}
     with written_whole(path) as part:
         save_file(
-            {name: tensor.detach().contiguous() for name, tensor in tensors.items()},
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
             part,
             metadata={"format": FILE_FORMAT, "content": json.dumps(content)},
         )
@@ -83,7 +82,7 @@ def load_checkpoint(path, model, optimizer):
 
 def read_notes(path):
     """Return (step, notes) of a checkpoint; ValueError if it is truncated or none."""
-    content, _ = _read(path, tensors=False)
+    content, _ = _read(path)
     return content["step"], content["notes"]
 
 
@@ -130,15 +129,9 @@ def _laid_out_as(parameter, tensor):
     return torch.empty_like(parameter, requires_grad=False).copy_(tensor)
 
 
-def _read(path, tensors=True):
+def _read(path):
     """The JSON content of a checkpoint and its tensors, on the CPU."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            names = file.keys() if tensors and metadata.get("format") == FILE_FORMAT else []
-            found = {name: file.get_tensor(name) for name in names}
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file: {error}") from None
+    metadata, tensors = read_tensors(path)
     if metadata.get("format") != FILE_FORMAT:
         raise ValueError(f"{path} is not a checkpoint of the format {FILE_FORMAT!r}")
-    return json.loads(metadata["content"]), found
+    return json.loads(metadata["content"]), tensors

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and JSON files that show when they were changed."""
+"""Files that are written whole or not at all, and that are checked when they are read."""
 
 import glob
 import hashlib
@@ -7,6 +7,8 @@ import os
 import threading
 from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
 
 
 @contextmanager
@@ -52,6 +54,19 @@ def read_checked(path, kind):
     if content.pop("sha256", None) != digest(content):
         raise ValueError(f"{path} was altered after it was saved: its digest does not match")
     return content
+
+
+def read_tensors(path):
+    """Return (metadata, {name: tensor}) of a safetensors file; ValueError if it is not whole.
+
+    The tensors are mapped: their memory is the file's until they are written to, and then their
+    own. The file never changes.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file: {error}") from None
 
 
 def digest(content):
