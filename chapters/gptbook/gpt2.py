@@ -36,6 +36,7 @@ RELEASED = {
         "0f8b28eb05a8075f48b61b6f35332978c74fc7763fa9fb4051a1c30511736a6a",
     ),
 }
+BOOK = Path(__file__).parent / "assets" / "base"
 TOP = {"wte": "token_embedding", "wpe": "position_embedding", "ln_f": "final_norm"}
 IN_BLOCK = {
     "ln_1": "norm1",
@@ -61,11 +62,11 @@ SUPPORTED = {
 def load_gpt2(source, num_heads=None, dropout=0.0):
     """Return a `GPT` with the weights of `source`, in float32 on the CPU.
 
-    `source` is "gpt2", "gpt2-medium", "gpt2-large" or "gpt2-xl", which are downloaded once (0.5,
-    1.5, 3.2 and 6.4 GB); or a folder of transformers' (config.json and model.safetensors; write
-    "./gpt2" for one with such a name); or a .safetensors file alone, whose tensors tell the shape
-    except for the number of heads: `num_heads`, by default as wide as GPT-2's, 64. `dropout` is
-    that of further training.
+    `source` is "book", the base model of this book; or "gpt2", "gpt2-medium", "gpt2-large" or
+    "gpt2-xl", which are downloaded once (0.5, 1.5, 3.2 and 6.4 GB); or a folder of transformers'
+    (config.json and model.safetensors; write "./gpt2" for one with such a name); or a .safetensors
+    file alone, whose tensors tell the shape except for the number of heads: `num_heads`, by default
+    as wide as GPT-2's, 64. `dropout` is that of further training.
 
     float32 files are mapped, not read: a weight takes memory when it is used. Training changes the
     model and never the file, which may be deleted or replaced meanwhile, but not overwritten in
@@ -77,7 +78,7 @@ def load_gpt2(source, num_heads=None, dropout=0.0):
         hub = f"https://huggingface.co/openai-community/{source}/resolve/{revision}"
         path = download(f"{hub}/model.safetensors", sha256, cache_folder() / source)
     else:
-        path = Path(source)
+        path = BOOK if source == "book" else Path(source)
     config = None
     if path.is_dir():
         config, path = _read_config(path / "config.json", dropout), path / "model.safetensors"

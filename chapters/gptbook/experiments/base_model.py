@@ -1,8 +1,8 @@
 """Trains the base model that comes with the book: `python -m gptbook.experiments.base_model`.
 
-Writes assets/base.safetensors, assets/base.json (its shape) and chapters/results/base_model.json
-(options, loss, validation and what the model knows, as it went). Interrupted, the same command goes
-on from its checkpoint, ~/.cache/gptbook/base-checkpoint.safetensors.
+Writes the folder gptbook/assets/base, in transformers' format, and chapters/results/base_model.json
+(options, losses and what the model knows, as it went). Interrupted, the same command goes on from
+its checkpoint, ~/.cache/gptbook/base-checkpoint.safetensors.
 """
 
 import json
@@ -15,6 +15,7 @@ import torch
 from gptbook.data import encode_documents, make_loader
 from gptbook.device import pick_device, seed_everything
 from gptbook.experiments.measures import CONTEXT, RESULTS, measure
+from gptbook.gpt2 import BOOK, save_gpt2
 from gptbook.model import GPT, GPTConfig
 from gptbook.tokenizer import load_tokenizer
 from gptbook.training import train
@@ -62,7 +63,7 @@ def main():
         round(sum(losses[i : i + 50]) / len(losses[i : i + 50]), 4) for i in range(0, STEPS, 50)
     ]
     path.write_text(json.dumps(content, indent=1) + "\n")
-    return model
+    save_gpt2(model, BOOK, tokenizer.eos_id)
 
 
 if __name__ == "__main__":
