@@ -15,12 +15,20 @@ ALLOWED = {
     "files": [],
     "bpe": [],
     "tokenizer": ["bpe", "files"],
+    "lexicon": [],
+    "stories": ["lexicon"],
+    "lessons": ["lexicon"],
+    "world": ["lexicon", "stories", "lessons"],
+    "scoring": [],
     "attention": [],
     "plots": [],
     "data": ["tokenizer"],
     "model": ["attention"],
     "generate": ["model", "data", "device", "attention"],
-    "training": ["model", "data", "device"],
+    "download": ["files"],
+    "gpt2": ["model", "files", "download"],
+    "checkpoints": ["device", "files"],
+    "training": ["model", "data", "device", "files", "checkpoints"],
 }
 TOP = ("exercises", "experiments", "extras")  # may import anything below, and their own package
 

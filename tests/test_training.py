@@ -1,21 +1,30 @@
 """The training loop: the loss, the schedule, which weights decay, and that runs repeat."""
 
+from dataclasses import replace
+from functools import partial
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
 from gptbook.data import make_loader
-from gptbook.device import pick_device, seed_everything
+from gptbook.device import bf16_works, pick_device, seed_everything
 from gptbook.generate import generate
 from gptbook.model import GPT, GPTConfig
-from gptbook.training import evaluate, learning_rate, make_optimizer, next_token_loss, train
+from gptbook.training import (
+    evaluate,
+    learning_rate,
+    make_optimizer,
+    next_token_loss,
+    train,
+)
 
 CONFIG = GPTConfig(vocab_size=60, context_length=16, embed_dim=32, num_layers=2, num_heads=2)
 
 
-def new_model(seed=0):
+def new_model(seed=0, **changes):
     seed_everything(seed)
-    return GPT(CONFIG)
+    return GPT(replace(CONFIG, **changes))
 
 
 @pytest.fixture
@@ -105,6 +114,116 @@ def test_a_step_equals_the_plain_recipe(ids):
         torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+def test_the_fused_optimizer_computes_what_the_plain_one_does(ids, transposed):
+    model, other = (new_model().double() for _ in range(2))
+    if transposed:  # GPT-2's files hold these matrices the other way round
+        for block in model.blocks:
+            weight = block.feed_forward.up.weight
+            weight.data = weight.data.T.contiguous().T
+    ours = make_optimizer(model, lr=1e-2, weight_decay=0.3)
+    assert ours.defaults["fused"]
+    groups = make_optimizer(other, lr=1e-2, weight_decay=0.3).param_groups
+    groups = [{key: group[key] for key in ("params", "weight_decay")} for group in groups]
+    plain = torch.optim.AdamW(groups, lr=1e-2, betas=(0.9, 0.95), fused=False, foreach=False)
+    loader = make_loader(ids, 16, 4)
+    for _, (x, y) in zip(range(20), loader, strict=False):
+        for m, optimizer in ((model, ours), (other, plain)):
+            optimizer.zero_grad()
+            next_token_loss(m(x), y).backward()
+            optimizer.step()
+    for a, b in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+def holes(ids, seed=0):
+    """Batches of four rows, in which ever more targets do not count, in some of them none."""
+    torch.manual_seed(seed)
+    batches = []
+    for number, (x, y) in enumerate(make_loader(ids, 16, 4)):
+        y = y.masked_fill(torch.rand(y.shape) < number % 4 / 3, -100)
+        batches.append((x, y))
+    assert len({(y != -100).sum().item() for _, y in batches[:4]}) == 4
+    assert (batches[3][1] == -100).all()
+    return batches[:20]
+
+
+@pytest.mark.parametrize("accumulate", [2, 4, 5])
+def test_accumulated_batches_count_as_one(ids, accumulate):
+    small = holes(ids)
+    large = [
+        tuple(map(torch.cat, zip(*small[i : i + accumulate], strict=True)))
+        for i in range(0, len(small), accumulate)
+    ]
+    model, other = (new_model().double() for _ in range(2))
+    options = {"steps": len(large), "lr": 1e-2, "max_norm": 0.2}
+    losses = train(model, small, accumulate=accumulate, **options)
+    assert losses == pytest.approx(train(other, large, **options), rel=1e-9)
+    for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-7)
+
+
+def test_accumulated_batches_without_targets_cost_nothing(ids):
+    nothing = [(x, torch.full_like(y, -100)) for x, y in holes(ids)[:2]]
+    assert train(new_model(), nothing, steps=2, accumulate=2) == [0.0, 0.0]
+
+
+def test_the_loss_function_is_an_argument(ids):
+    def seen(logits, targets):
+        shapes.append((tuple(logits.shape), tuple(targets.shape)))
+        return 3 * next_token_loss(logits, targets)
+
+    shapes, loader = [], make_loader(ids, 16, 4)
+    losses = train(new_model(), loader, steps=2, accumulate=3, loss_fn=seen, lr=1e-9)
+    assert shapes == [((4, 16, 60), (4, 16))] * 6
+    wanted = train(new_model(), loader, steps=2, accumulate=3, lr=1e-9)
+    assert losses == pytest.approx([3 * loss for loss in wanted], rel=1e-5)
+
+
+def test_mixed_precision(ids):
+    seen = []
+
+    def loss_fn(logits, targets):
+        seen.append(logits.dtype)
+        return next_token_loss(logits, targets)
+
+    loader = make_loader(ids, 16, 8, shuffle=True)
+    run = partial(train, loader=loader, steps=150, lr=1e-2, warmup=10, loss_fn=loss_fn)
+    model = new_model()
+    inside = []
+    model.blocks[0].feed_forward.up.register_forward_hook(lambda *a: inside.append(a[2].dtype))
+    losses = run(model, mixed=True)
+    assert set(seen) == {torch.float32}
+    assert set(inside) == {torch.bfloat16 if bf16_works("cpu") else torch.float32}
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert evaluate(model, loader) < 0.5
+    assert losses[0] == pytest.approx(run(new_model())[0], abs=0.02)
+    assert set(inside) == {inside[0], torch.float32}  # evaluation, outside of the training
+
+
+def test_after_step_sees_every_step_and_changes_nothing(ids):
+    seen = []
+
+    def nosy(done):
+        seen.append((done, model.training, evaluate(model, make_loader(ids[:100], 16, 2))))
+        torch.rand(7)
+        model.eval()
+        next_token_loss(model(ids[None, :8]), ids[None, 1:9]).backward()
+
+    def run(**options):
+        loader = make_loader(ids, 16, 8, shuffle=True)
+        return train(model, loader, steps=6, lr=1e-2, **options)
+
+    model = new_model(dropout=0.3)
+    wanted, weights = run(), model.state_dict()
+    model = new_model(dropout=0.3)
+    assert run(after_step=nosy) == wanted
+    assert [s[:2] for s in seen] == [(done, True) for done in range(1, 7)]
+    assert len({s[2] for s in seen}) == 6
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, weights[name]), name
+
+
 def test_evaluate_weighs_every_token_alike(ids):
     model = new_model()
     model.head.weight.data *= 30
@@ -155,6 +274,12 @@ def test_a_batch_in_which_nothing_counts_costs_nothing(ids):
 )
 def test_bad_options_are_refused(ids, options):
     with pytest.raises(ValueError, match="0 <= warmup < steps and max_norm > 0"):
+        train(new_model(), make_loader(ids, 16, 8), steps=5, **options)
+
+
+@pytest.mark.parametrize("options", [{"accumulate": 0}, {"save_every": 0}])
+def test_options_below_one_are_refused(ids, options):
+    with pytest.raises(ValueError, match="need accumulate >= 1 and save_every >= 1; got"):
         train(new_model(), make_loader(ids, 16, 8), steps=5, **options)
 
 

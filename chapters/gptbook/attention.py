@@ -4,6 +4,8 @@ Vaswani et al., arXiv 1706.03762; the weights lie as in GPT-2.
 B batch, T time, D width, H heads.
 """
 
+import math
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -31,6 +33,36 @@ class KVCache:
         return self.keys[:, :, : self.length], self.values[:, :, : self.length]
 
 
+def causal_attention(q, k, v, dropout=0.0):
+    """Average v for every query, over the places up to its own; the last query sees all S places.
+
+    q (B, H, T, D/H), k and v (B, H, S, D/H) -> (B, H, T, D/H), where S >= T.
+    """
+    T, S = q.shape[2], k.shape[2]
+    if q.dtype == torch.bfloat16 and q.device.type == "cpu" and S == T and dropout == 0:
+        return two_block_attention(q, k, v)
+    mask = None
+    if S > T > 1:  # the new token t stands at place S - T + t and sees up to there
+        mask = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
+    return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=S == T)
+
+
+def two_block_attention(q, k, v):
+    """The same for q, k and v (B, H, T, D/H) in plain products, one half of the queries at a time.
+
+    PyTorch's own function is slow for bfloat16 on a CPU, slower than these products, although they
+    keep all weights. The first half of the queries needs only the first half of the keys.
+    """
+    T = q.shape[2]
+    q = q / math.sqrt(q.shape[3])
+    halves = []
+    for start, stop in ((0, T // 2), (T // 2, T)):
+        future = q.new_full((stop - start, stop), -torch.inf).triu(start + 1)
+        scores = q[:, :, start:stop] @ k[:, :, :stop].transpose(2, 3) + future  # (B, H, T/2, stop)
+        halves.append(scores.softmax(dim=-1) @ v[:, :, :stop])
+    return torch.cat(halves, dim=2)
+
+
 class CausalSelfAttention(nn.Module):
     """Every token gathers, in several heads, a weighted average over itself and its past."""
 
@@ -45,18 +77,10 @@ class CausalSelfAttention(nn.Module):
     def forward(self, x, cache=None):
         """x (B, T, D) -> (B, T, D). With a `KVCache`, x holds only the new tokens."""
         B, T, D = x.shape
-        q, k, v = (
-            part.view(B, T, self.num_heads, -1).transpose(1, 2)
-            for part in self.qkv(x).chunk(3, dim=-1)
-        )
+        qkv = self.qkv(x).view(B, T, 3, self.num_heads, -1)  # three times (H, D/H) for each token
+        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))  # each (B, H, T, D/H)
         if cache is not None:
             k, v = cache.append(k, v)  # each (B, H, S, D/H): S = T new tokens and those before
-        mask = None
-        if (S := k.shape[2]) > T:  # the new token t stands at place S - T + t and sees up to there
-            mask = torch.ones(T, S, dtype=torch.bool, device=x.device).tril(S - T)
-        dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(
-            q, k, v, mask, dropout, is_causal=mask is None
-        )  # (B, H, T, D/H)
+        y = causal_attention(q, k, v, self.dropout if self.training else 0.0)  # (B, H, T, D/H)
         y = y.transpose(1, 2).reshape(B, T, D)
         return F.dropout(self.out(y), self.dropout, self.training)

@@ -1,26 +1,46 @@
-"""JSON files that are written whole or not at all, and that show when they were changed."""
+"""Files that are written whole or not at all, and that are checked when they are read."""
 
+import glob
 import hashlib
 import json
 import os
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
 
-def write_checked(path, kind, content):
-    """Write the dict `content` as JSON with the name of its `kind` and a SHA-256 digest.
 
-    The text goes into a file of another name first, so that `path` never holds half of it, also
-    when several processes write it at once.
+@contextmanager
+def written_whole(path):
+    """Yield the path of a file beside `path`; at the end that file takes the place of `path`.
+
+    So `path` never holds half of something, whenever the program dies and also when several
+    processes write it at once. If the code inside raises an error, `path` stays as it was.
     """
-    text = json.dumps(content | {"format": kind, "sha256": digest(content)})
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
-        part.write_text(text, encoding="utf-8")
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())  # on the disk first, so that not even a power cut leaves half
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def remove_parts(path):
+    """Remove what a killed program has left beside `path`, which nobody may be writing now."""
+    path = Path(path)
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        part.unlink(missing_ok=True)
+
+
+def write_checked(path, kind, content):
+    """Write the dict `content` as JSON with the name of its `kind` and a SHA-256 digest."""
+    text = json.dumps(content | {"format": kind, "sha256": digest(content)})
+    with written_whole(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def read_checked(path, kind):
@@ -34,6 +54,19 @@ def read_checked(path, kind):
     if content.pop("sha256", None) != digest(content):
         raise ValueError(f"{path} was altered after it was saved: its digest does not match")
     return content
+
+
+def read_tensors(path):
+    """Return (metadata, {name: tensor}) of a safetensors file; ValueError if it is not whole.
+
+    The tensors are mapped: their memory is the file's until they are written to, and then their
+    own. The file never changes.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file: {error}") from None
 
 
 def digest(content):

@@ -40,6 +40,18 @@ def pick_next(logits, temperature=0.0, top_k=None, top_p=None, generator=None):
     return torch.multinomial(probabilities, 1, generator=generator)[:, 0].to(logits.device)
 
 
+def lay_out_for_generation(model):
+    """Store every weight that is taller than wide column after column, in place, for speed.
+
+    Multiplied with a single token, a weight (out, in) is read once, and many CPUs read it faster
+    along its longer axis. Values, results and the tie of head and embedding stay; looking up
+    embeddings gets slower, so this is for a model that writes, not for one in training.
+    """
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Linear) and layer.out_features > layer.in_features:
+            layer.weight.data = layer.weight.data.t().contiguous().t()
+
+
 @torch.no_grad()
 def generate(
     model,

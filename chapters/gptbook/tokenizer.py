@@ -5,6 +5,7 @@ import sys
 import warnings
 from functools import lru_cache
 from itertools import chain, permutations
+from pathlib import Path
 
 import regex
 import tiktoken
@@ -14,6 +15,7 @@ from gptbook.files import read_checked, write_checked
 
 END_OF_TEXT = "<|endoftext|>"
 FILE_FORMAT = "gptbook-bpe-1"
+ASSETS = Path(__file__).parent / "assets"
 
 
 class BPETokenizer:
@@ -173,9 +175,12 @@ class WordCache(dict):
 
 
 def load_tokenizer(source):
-    """Return the tokenizer saved at a path, or GPT-2's for "gpt2", which tiktoken downloads."""
+    """Return the book's tokenizer for "book", GPT-2's for "gpt2", or the one saved at a path.
+
+    The book's comes with the book; GPT-2's is downloaded by tiktoken.
+    """
     if source != "gpt2":
-        return BPETokenizer.load(source)
+        return BPETokenizer.load(ASSETS / "tokenizer.json" if source == "book" else source)
     try:
         return BPETokenizer.from_tiktoken(tiktoken.get_encoding("gpt2"))
     except OSError as error:  # what requests raises for every kind of failed connection

@@ -1,0 +1,1 @@
+"""Long experiments, each a command that writes a file of chapters/results/ for the chapters."""

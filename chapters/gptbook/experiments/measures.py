@@ -1,0 +1,47 @@
+"""What the experiments on pretraining measure: loss, recall of facts, tracking of who has what."""
+
+import math
+from pathlib import Path
+
+from gptbook.data import encode_documents, make_loader
+from gptbook.scoring import exact_matches, share
+from gptbook.training import evaluate
+from gptbook.world import ATTRIBUTES
+
+RESULTS = Path(__file__).parents[2] / "results"
+CONTEXT = 256
+
+
+def measure(model, tokenizer, world, count=2000):
+    """Return validation loss, recall of facts and tracking of who has what."""
+    documents = world.documents(count, "validation")
+    texts = [document.text for document in documents]
+    ids = encode_documents(texts, tokenizer)
+    nats = evaluate(model, make_loader(ids, CONTEXT, 16))
+    size = sum(len(text.encode("utf-8")) for text in texts) + len(texts)  # a byte for the end
+    probes = {
+        kind: [p for d in documents if d.kind == kind for p in d.probes]
+        for kind in ("things", "numbers")
+    }
+    facts = [
+        pair
+        for person in world.people
+        for name in ATTRIBUTES
+        for pair in world.completions(person, name)
+    ]
+    asked = {True: [], False: []}
+    for person in world.people:
+        asked[person.asked] += [world.question(person, name) for name in ATTRIBUTES]
+
+    def score(pairs):
+        return round(share(exact_matches(model, tokenizer, pairs)), 4)
+
+    return {
+        "nats_per_token": round(nats, 4),
+        "bits_per_byte": round(nats / math.log(2) * len(ids) / size, 4),
+        "recall": score(facts),
+        "questions_of_asked": score(asked[True]),
+        "questions_of_others": score(asked[False]),
+        "tracking": score(probes["things"]),
+        "counting": score(probes["numbers"]),
+    }

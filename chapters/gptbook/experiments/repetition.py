@@ -1,0 +1,60 @@
+"""Is text that was read before as good as new? `python -m gptbook.experiments.repetition`.
+
+The same model is trained for the same number of steps on texts that are read once, twice, four or
+sixteen times. Writes chapters/results/repetition.json after each run, and skips runs that are in it
+already.
+"""
+
+import json
+import sys
+
+from gptbook.data import encode_documents, make_loader
+from gptbook.device import pick_device, seed_everything
+from gptbook.experiments.measures import RESULTS
+from gptbook.model import GPT, GPTConfig
+from gptbook.tokenizer import load_tokenizer
+from gptbook.training import evaluate, train
+from gptbook.world import World
+
+EPOCHS = (1, 2, 4, 16, 64)
+SEEDS = (0, 1, 2)
+CONTEXT, BATCH, STEPS, RATE = 128, 16, 640, 5e-3
+
+
+def run(epochs, seed):
+    """Train on `STEPS / epochs` batches of text, `epochs` times; return the losses at the end."""
+    seed_everything(seed)
+    tokenizer, world = load_tokenizer("book"), World()
+    texts = [document.text for document in world.documents(26_000, seed=seed)]
+    ids = encode_documents(texts, tokenizer)[: STEPS // epochs * BATCH * CONTEXT + 1]
+    loader = make_loader(ids, CONTEXT, BATCH, shuffle=True, seed=seed)
+    assert len(loader) == STEPS // epochs
+    validation = [document.text for document in world.documents(1000, "validation")]
+    model = GPT(GPTConfig(tokenizer.vocab_size, CONTEXT, 128, 4, 4)).to(pick_device())
+    losses = train(model, loader, STEPS, RATE)
+    held_out = make_loader(encode_documents(validation, tokenizer), CONTEXT, BATCH)
+    last = losses[-40:]
+    return {
+        "epochs": epochs,
+        "seed": seed,
+        "tokens_of_text": len(ids),
+        "training_loss": round(sum(last) / len(last), 4),
+        "validation_loss": round(evaluate(model, held_out), 4),
+    }
+
+
+def main():
+    """Do the runs that are missing."""
+    path = RESULTS / "repetition.json"
+    path.parent.mkdir(exist_ok=True)
+    runs = json.loads(path.read_text()) if path.exists() else []
+    for seed in SEEDS:
+        for epochs in EPOCHS:
+            if not any(run["epochs"] == epochs and run["seed"] == seed for run in runs):
+                print(f"{epochs} epochs, seed {seed}", file=sys.stderr)
+                runs.append(run(epochs, seed))
+                path.write_text(json.dumps(runs, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""GPT-2's released weights, and the way to and from transformers' folder format; chapter 5.
+
+Weights: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners". The files hold
+the matrices of linear layers as (in, out); ours are their transposes, (out, in).
+"""
+
+import json
+import re
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+from safetensors.torch import save_file
+from torch.overrides import TorchFunctionMode
+
+from gptbook.download import cache_folder, download
+from gptbook.files import read_tensors, written_whole
+from gptbook.model import GPT, GPTConfig
+
+# Revision and SHA-256 of model.safetensors in openai-community/<name> on the Hugging Face hub.
+RELEASED = {
+    "gpt2": (  # 124 million parameters, 0.5 GB
+        "607a30d783dfa663caf39e06633721c8d4cfcd7e",
+        "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
+    ),
+    "gpt2-medium": (  # 355 million, 1.5 GB
+        "6dcaa7a952f72f9298047fd5137cd6e4f05f41da",
+        "fc5a354a19255ad494f3d71549390baca1ccf61d1d822b9408971705c687c9cd",
+    ),
+    "gpt2-large": (  # 774 million, 3.2 GB
+        "32b71b12589c2f8d625668d2335a01cac3249519",
+        "5f47f3e12f91cd33b662ce7e433b6150ad5512b5884a2cee961b50e9c3bbebce",
+    ),
+    "gpt2-xl": (  # 1558 million, 6.4 GB
+        "15ea56dee5df4983c59b2538573817e1667135e2",
+        "0f8b28eb05a8075f48b61b6f35332978c74fc7763fa9fb4051a1c30511736a6a",
+    ),
+}
+TOP = {"wte": "token_embedding", "wpe": "position_embedding", "ln_f": "final_norm"}
+IN_BLOCK = {
+    "ln_1": "norm1",
+    "attn.c_attn": "attention.qkv",
+    "attn.c_proj": "attention.out",
+    "ln_2": "norm2",
+    "mlp.c_fc": "feed_forward.up",
+    "mlp.c_proj": "feed_forward.down",
+}
+# What of transformers' configuration changes the result, and the values that our GPT computes with.
+SUPPORTED = {
+    "model_type": ("gpt2",),
+    "activation_function": ("gelu_new", "gelu_pytorch_tanh"),  # two names of the same function
+    "layer_norm_epsilon": (1e-5,),
+    "tie_word_embeddings": (True,),
+    "scale_attn_weights": (True,),
+    "scale_attn_by_inverse_layer_idx": (False,),
+    "reorder_and_upcast_attn": (False,),
+    "add_cross_attention": (False,),
+}
+
+
+def load_gpt2(source, num_heads=None, dropout=0.0):
+    """Return a `GPT` with the weights of `source`, in float32 on the CPU.
+
+    `source` is "gpt2", "gpt2-medium", "gpt2-large" or "gpt2-xl", which are downloaded once (0.5,
+    1.5, 3.2 and 6.4 GB); or a folder of transformers' (config.json and model.safetensors; write
+    "./gpt2" for one with such a name); or a .safetensors file alone, whose tensors tell the shape
+    except for the number of heads: `num_heads`, by default as wide as GPT-2's, 64. `dropout` is
+    that of further training.
+
+    float32 files are mapped, not read: a weight takes memory when it is used. Training changes the
+    model and never the file, which may be deleted or replaced meanwhile, but not overwritten in
+    place. Raises ValueError, with the file and what is wrong with it, for other architectures, and
+    for tensors that are missing, unknown or of another shape.
+    """
+    if source in RELEASED:
+        revision, sha256 = RELEASED[source]
+        hub = f"https://huggingface.co/openai-community/{source}/resolve/{revision}"
+        path = download(f"{hub}/model.safetensors", sha256, cache_folder() / source)
+    else:
+        path = Path(source)
+    config = None
+    if path.is_dir():
+        config, path = _read_config(path / "config.json", dropout), path / "model.safetensors"
+        if num_heads not in (None, config.num_heads):
+            raise ValueError(f"num_heads={num_heads}, but {source} says {config.num_heads}")
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is not there; load_gpt2 takes a folder with config.json and "
+            f"model.safetensors (in one piece), a .safetensors file, or one of {list(RELEASED)}"
+        )
+    _, tensors = read_tensors(path)
+    return _assemble(path, tensors, config, num_heads, dropout)
+
+
+def save_gpt2(model, folder, eos_id=None):
+    """Write `model` into `folder` as config.json and model.safetensors, which transformers loads.
+
+    Each file appears whole or not at all. The tied head is not written, a missing `qkv_bias` is
+    written as zeros. `eos_id` tells transformers where its own generation ends. Raises ValueError
+    for a model that is not a plain `GPT`, with adapters for example: merge them first.
+    """
+    _refuse_other_models(model)
+    config, tensors = model.config, {}
+    state = model.state_dict()
+    for theirs, ours, transposed in _names(config.num_layers):
+        if ours not in state:  # a GPT without qkv_bias
+            state[ours] = state[ours.replace("bias", "weight")].new_zeros(3 * config.embed_dim)
+        tensor = state[ours].T if transposed else state[ours]
+        tensors[f"transformer.{theirs}"] = tensor.cpu().contiguous()
+    told = {
+        "architectures": ["GPT2LMHeadModel"],
+        "vocab_size": config.vocab_size,
+        "n_positions": config.context_length,
+        "n_embd": config.embed_dim,
+        "n_layer": config.num_layers,
+        "n_head": config.num_heads,
+        **{f"{place}_pdrop": config.dropout for place in ("resid", "embd", "attn")},
+        "bos_token_id": eos_id,
+        "eos_token_id": eos_id,
+        "dtype": str(state["token_embedding.weight"].dtype).removeprefix("torch."),
+        **{option: values[0] for option, values in SUPPORTED.items()},
+    }
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with written_whole(folder / "model.safetensors") as part:
+        save_file(tensors, part, metadata={"format": "pt"})
+    with written_whole(folder / "config.json") as part:
+        part.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
+def _names(num_layers):
+    """(transformers' name, ours, whether transposed) of every tensor of a GPT-2."""
+    pairs = [*TOP.items()]
+    for i in range(num_layers):
+        pairs += [(f"h.{i}.{theirs}", f"blocks.{i}.{ours}") for theirs, ours in IN_BLOCK.items()]
+    for theirs, ours in pairs:
+        linear = theirs.rsplit(".", 1)[-1].startswith("c_")
+        yield f"{theirs}.weight", f"{ours}.weight", linear
+        if theirs not in ("wte", "wpe"):
+            yield f"{theirs}.bias", f"{ours}.bias", False
+
+
+def _read_config(path, dropout):
+    """The `GPTConfig` of transformers' config.json."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
+    needed = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")
+    if missing := [name for name in needed if name not in told]:
+        raise ValueError(f"{path} is no configuration of a GPT-2: it lacks {missing}")
+    for option, values in SUPPORTED.items():
+        if (value := told.get(option, values[0])) not in values:
+            raise ValueError(f"{path} has {option}={value!r}; this GPT does {values[0]!r} only")
+    if (inner := told.get("n_inner")) not in (None, 4 * told["n_embd"]):
+        raise ValueError(f"{path} has n_inner={inner}; this GPT does 4 * n_embd only")
+    return GPTConfig(*(told[name] for name in needed), dropout=dropout)
+
+
+def _assemble(path, tensors, config=None, num_heads=None, dropout=0.0):
+    """A GPT made of transformers' `tensors`, which came from `path`."""
+    found = {
+        name.removeprefix("transformer."): tensor
+        for name, tensor in tensors.items()
+        if not re.search(r"\.attn\.(masked_)?bias$", name)  # older files hold the causal mask
+    }
+    head = found.pop("lm_head.weight", None)
+    if absent := {"wte.weight", "wpe.weight"} - found.keys():
+        raise ValueError(f"{path} is not a GPT-2: it lacks {sorted(absent)}")
+    if head is not None and not torch.equal(head, found["wte.weight"]):
+        raise ValueError(f"{path} has a head of its own: lm_head.weight is not wte.weight")
+    if config is None:
+        (vocab_size, width), context = found["wte.weight"].shape, len(found["wpe.weight"])
+        layers = {int(match[1]) for name in found if (match := re.match(r"h\.(\d+)\.", name))}
+        if num_heads is None and width % 64:
+            raise ValueError(f"{path} has the width {width}, no multiple of 64: give num_heads")
+        config = GPTConfig(
+            vocab_size,
+            context,
+            width,
+            max(layers, default=-1) + 1,
+            num_heads or width // 64,
+            dropout,
+        )
+    model = _without_memory(config)
+    wanted, state = model.state_dict(), {}
+    names = list(_names(config.num_layers))
+    if differ := sorted({theirs for theirs, *_ in names} ^ found.keys()):
+        word = "lacks" if differ[0] not in found else "has the unknown"
+        raise ValueError(f"{path} {word} {differ[0]} ({len(differ)} tensors differ)")
+    for theirs, ours, transposed in names:
+        tensor, shape = found[theirs], wanted[ours].shape
+        shape = shape[::-1] if transposed else shape
+        if tensor.shape != shape or not tensor.is_floating_point():
+            raise ValueError(
+                f"{theirs} in {path} is {tensor.dtype} {tuple(tensor.shape)}; "
+                f"wanted are floats of the shape {tuple(shape)}"
+            )
+        tensor = tensor.float()  # float32 stays what it is, a view of the file
+        state[ours] = nn.Parameter(tensor.T if transposed else tensor)
+    state["head.weight"] = state["token_embedding.weight"]
+    model.load_state_dict(state, assign=True)
+    return model
+
+
+class _Unfilled(TorchFunctionMode):
+    """New modules get no first values: to write over them would be all that happens to them."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"]
+        return function(*args, **kwargs)
+
+
+def _without_memory(config):
+    """A GPT whose parameters have a shape, but no place in memory yet."""
+    with torch.device("meta"), _Unfilled():
+        return GPT(config)
+
+
+def _refuse_other_models(model):
+    """ValueError unless `model` is built of the same modules as a new `GPT` of its config."""
+    if type(model) is not GPT:
+        raise ValueError(f"a {type(model).__name__} is not a GPT")
+    plain = dict(_without_memory(model.config).named_modules())
+    for name, module in model.named_modules():
+        if name not in plain or type(module) is not type(plain[name]):
+            raise ValueError(
+                f"{name} is a {type(module).__name__}, which GPT-2's format does not know; "
+                "merge adapters before saving"
+            )
+        if module.extra_repr() != plain[name].extra_repr() and not isinstance(module, nn.Dropout):
+            raise ValueError(
+                f"{name} was changed to ({module.extra_repr()}); "
+                f"the model's config says ({plain[name].extra_repr()})"
+            )
+        plain.pop(name)
+    if plain:
+        raise ValueError(f"the model lacks {next(iter(plain))}")
+    if model.head.weight is not model.token_embedding.weight:
+        raise ValueError("the head's weight is no longer that of token_embedding; tie them again")

@@ -1,0 +1,50 @@
+"""Exact match is what greedy generation would give, neither more nor less."""
+
+import pytest
+import torch
+
+from gptbook.data import encode_documents, make_loader
+from gptbook.device import seed_everything
+from gptbook.generate import generate
+from gptbook.model import GPT, GPTConfig
+from gptbook.scoring import exact_matches, share
+from gptbook.tokenizer import load_tokenizer
+from gptbook.training import train
+from gptbook.world import World
+
+TOKENIZER = load_tokenizer("book")
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A model that knows a few documents by heart, and others only half."""
+    seed_everything(0)
+    texts = [document.text for document in World().documents(20)]
+    model = GPT(GPTConfig(TOKENIZER.vocab_size, 64, 64, 2, 4, dropout=0.1))
+    loader = make_loader(encode_documents(texts, TOKENIZER), 32, 8, stride=3, shuffle=True)
+    train(model, loader, steps=300, lr=1e-2)
+    return model
+
+
+def test_exact_match_is_what_greedy_generation_writes(model):
+    pairs = []
+    for document in World().documents(40):
+        words = document.text.split()
+        if len(words) > 8 and len(TOKENIZER.encode(document.text)) < 60:
+            for cut in (len(words) // 2, len(words) - 1):
+                pairs.append((" ".join(words[:cut]), " ".join(words[cut : cut + 1])))
+    found = exact_matches(model, TOKENIZER, pairs, batch_size=7)
+    assert 0.05 < share(found) < 0.95
+    for (prompt, end), match in zip(pairs, found, strict=True):
+        ids = torch.tensor([TOKENIZER.encode(prompt)])
+        wanted = TOKENIZER.encode(f"{prompt} {end}")
+        written = generate(model, ids, len(wanted) - ids.shape[1])[0].tolist()
+        assert match == (written == wanted)
+    assert model.training
+
+
+def test_pairs_that_cannot_be_scored_are_refused(model):
+    with pytest.raises(ValueError, match="more than context_length"):
+        exact_matches(model, TOKENIZER, [("kite " * 80, "box")])
+    with pytest.raises(ValueError, match="no share of nothing"):
+        share(exact_matches(model, TOKENIZER, []))
