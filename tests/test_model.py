@@ -70,6 +70,23 @@ def test_changing_a_token_changes_no_logit_before_it(pair):
         ).all()  # and all later ones see it
 
 
+def test_with_a_cache_too_changing_a_token_changes_no_logit_before_it(pair):
+    model, _ = pair
+    ids = torch.randint(97, (1, 24), generator=torch.Generator().manual_seed(2))
+
+    def run(ids):
+        caches = [KVCache(24) for _ in model.blocks]
+        return torch.cat([model(part, caches) for part in ids.split([7, 1, 1, 10, 5], 1)], dim=1)
+
+    before = run(ids)
+    for t in range(24):
+        poked = ids.clone()
+        poked[0, t] = (poked[0, t] + 1) % 97
+        changed = (run(poked) - before)[0].abs().amax(dim=-1)
+        assert (changed[:t] < 1e-12).all()
+        assert (changed[t:] > 1e-6).all()
+
+
 @pytest.mark.parametrize("pieces", [[24], [1] * 24, [7, 1, 1, 10, 5], [1, 23]])
 def test_the_cache_changes_nothing(pair, pieces):
     model, _ = pair

@@ -27,6 +27,8 @@ class KVCache:
         start, stop = self.length, self.length + k.shape[2]
         if stop > self.max_length:
             raise ValueError(f"{stop} tokens do not fit into a cache for {self.max_length}")
+        if len(k) != len(self.keys):  # one text would be copied to all
+            raise ValueError(f"{len(k)} texts cannot go on in a cache for {len(self.keys)}")
         self.keys[:, :, start:stop] = k
         self.values[:, :, start:stop] = v
         self.length = stop

@@ -4,8 +4,6 @@ python tests/benchmarks/bench_gpt.py [--threads N] [--shape small|gpt2|all]
 """
 
 import argparse
-import contextlib
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,7 +12,7 @@ import torch
 import transformers
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from gptbook import device as devices
+from gptbook.device import autocast, bf16_works
 from gptbook.generate import generate, lay_out_for_generation
 from gptbook.model import GPT, GPTConfig
 from gptbook.training import make_optimizer, next_token_loss
@@ -22,7 +20,7 @@ from gptbook.training import make_optimizer, next_token_loss
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from conftest import rename
 
-CPU = torch.device("cpu")
+CPU = "cpu"
 PROMPT, NEW = 50, 200
 # shape: configuration, batch, and rounds of training and of generation
 SHAPES = {
@@ -33,21 +31,6 @@ BOUNDS = {  # what we want: times the speed of transformers in float32, or of it
     "small": {"fp32": 1.08, "bf16": 1.6, "generation": 1.8},
     "gpt2": {"fp32": 1.05, "bf16": 1.8, "generation": 1.25},
 }
-
-
-def autocast(enabled):
-    """Compute in bfloat16 where that is safe, if `enabled`."""
-    if hasattr(devices, "autocast"):
-        return devices.autocast(CPU, enabled=enabled)
-    return torch.autocast("cpu", torch.bfloat16) if enabled else contextlib.nullcontext()
-
-
-def bf16_works():
-    """Return whether this CPU can multiply in bfloat16; some die, so another process tries."""
-    if hasattr(devices, "bf16_works"):
-        return devices.bf16_works(CPU)
-    code = "import torch; x = torch.ones(256, 256, dtype=torch.bfloat16); x @ x"
-    return subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def make_pair(config):
@@ -88,7 +71,7 @@ def fastest(functions, rounds):
 
 def training_step(model, optimizer, loss_of, bf16):
     def step():
-        with autocast(bf16):
+        with autocast(CPU, enabled=bf16):
             loss = loss_of()
         optimizer.zero_grad()
         loss.backward()
@@ -111,7 +94,7 @@ def bench_training(shape):
             lambda: theirs(inputs, labels=inputs).loss,  # it shifts the labels itself
         ),
     }
-    kinds = ["fp32", "bf16"] if bf16_works() else ["fp32"]
+    kinds = ["fp32", "bf16"] if bf16_works(CPU) else ["fp32"]
     steps = {
         f"{name} {kind}": training_step(*parts, bf16=kind == "bf16")
         for kind in kinds
