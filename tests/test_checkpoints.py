@@ -248,6 +248,15 @@ def test_a_foreign_file_is_refused(path, notes):
         run(path)
 
 
+@pytest.mark.parametrize("notes", [None, [1], {"losses": [2.5]}])
+def test_train_refuses_the_checkpoint_of_another_loop(path, notes):
+    model = new_model()
+    save_checkpoint(path, model, make_optimizer(model, 1.0), 3, notes)
+    assert read_notes(path) == (3, notes)
+    with pytest.raises(ValueError, match=r"run\.safetensors was not written by train"):
+        run(path)
+
+
 def test_a_checkpoint_that_is_not_there_is_an_error_when_asked_for(path):
     with pytest.raises(FileNotFoundError):
         load_checkpoint(path, new_model(), make_optimizer(new_model(), 1.0))

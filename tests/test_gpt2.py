@@ -18,6 +18,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import gptbook.gpt2
 from gptbook.data import make_loader
+from gptbook.files import read_tensors
 from gptbook.generate import generate
 from gptbook.gpt2 import RELEASED, load_gpt2, save_gpt2
 from gptbook.model import GPT, GPTConfig
@@ -117,6 +118,15 @@ def test_what_is_loaded_is_a_whole_model(saved):
         assert tensor.is_leaf
     qkv = model.blocks[0].attention.qkv.weight
     assert qkv.stride() == (1, 384)  # as it lies in the file, (in, out)
+
+
+def test_no_memory_is_filled_before_the_file_is_there(monkeypatch):
+    def filled(*_, **__):
+        raise AssertionError("a weight was initialised")
+
+    for name in ("normal_", "uniform_"):
+        monkeypatch.setattr(torch.Tensor, name, filled)
+    assert all(p.is_meta for p in gptbook.gpt2._without_memory(CONFIG).parameters())
 
 
 @pytest.mark.parametrize("prefix", ["transformer.", ""])
@@ -366,7 +376,9 @@ def test_transformers_loads_what_is_saved(tmp_path, changes, log):
     save_gpt2(model, tmp_path / "new" / "folder", eos_id=96)
     folder = tmp_path / "new" / "folder"
     assert sorted(os.listdir(folder)) == ["config.json", "model.safetensors"]
-    assert "lm_head.weight" not in load_file(folder / "model.safetensors")
+    metadata, tensors = read_tensors(folder / "model.safetensors")
+    assert metadata == {"format": "pt"}
+    assert "lm_head.weight" not in tensors
     theirs, told = GPT2LMHeadModel.from_pretrained(folder, output_loading_info=True)
     assert not any(told.values()), told
     assert log == []

@@ -111,7 +111,7 @@ def train(
     made anew: it is run forward to where it was.
 
     `after_step(done)` is called with the number of steps done after each; it may evaluate the
-    model and draw random numbers without changing the run.
+    model and draw random numbers of torch's without changing the run.
 
     Raises ValueError for a loader without batches, for a warm-up as long as the training, and if
     the checkpoint is of a run with other options or other data.
@@ -176,6 +176,8 @@ def resume(checkpoint, model, optimizer, batches, options):
     if not Path(checkpoint).exists():
         return []
     step, notes = read_notes(checkpoint)
+    if not isinstance(notes, dict) or not {"options", "losses", "data"} <= notes.keys():
+        raise ValueError(f"{checkpoint} was not written by train; go on with load_checkpoint")
     if other := [name for name in options if notes["options"][name] != options[name]]:
         there, here = ({name: o[name] for name in other} for o in (notes["options"], options))
         raise ValueError(
