@@ -92,6 +92,20 @@ def test_dropout_leaves_out_weights_and_keeps_their_mean():
     assert ((alone.abs() < 1e-9) | ((alone - 1 / 0.75).abs() < 1e-9)).all()
 
 
+def test_weights_are_dropped_in_training_only(monkeypatch):
+    shares = []
+
+    def spy(q, k, v, dropout):
+        shares.append(dropout)
+        return causal_attention(q, k, v, dropout)
+
+    monkeypatch.setattr("gptbook.attention.causal_attention", spy)
+    layer = CausalSelfAttention(12, 3, dropout=0.5)
+    layer(torch.randn(1, 4, 12))
+    layer.eval()(torch.randn(1, 4, 12))
+    assert shares == [0.5, 0.0]
+
+
 def test_heads_are_cut_from_qkv_as_in_gpt2():
     torch.manual_seed(0)
     layer = CausalSelfAttention(12, 3).double()
