@@ -40,6 +40,15 @@ TAUGHT = {
     ],
     "03": ["CausalSelfAttention"],
     "04": ["FeedForward", "Block", "GPTConfig", "GPT", "KVCache", "pick_next", "generate"],
+    "05": [
+        "next_token_loss",
+        "learning_rate",
+        "make_optimizer",
+        "accumulate_gradients",
+        "endless",
+        "train",
+        "evaluate",
+    ],
 }
 
 chapters = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)

@@ -101,7 +101,7 @@ def autocast(device, enabled=True):
 
 
 def bf16_works(device):
-    """Say whether `device` multiplies bf16 matrices itself, faster than float32, and survives it.
+    """Say whether `device` multiplies bf16 matrices itself, and survives it.
 
     That is CUDA from compute capability 8 (2020) on, MPS from macOS 14 on, and CPUs with bf16
     instructions. Some virtual machines announce such instructions, and a program that uses them is

@@ -16,16 +16,16 @@ from gptbook.tokenizer import load_tokenizer
 from gptbook.training import evaluate, train
 from gptbook.world import World
 
-EPOCHS = (1, 2, 4, 16, 64)
+EPOCHS = (1, 2, 4, 16)
 SEEDS = (0, 1, 2)
-CONTEXT, BATCH, STEPS, RATE = 128, 16, 640, 5e-3
+CONTEXT, BATCH, STEPS, RATE = 128, 16, 480, 5e-3
 
 
 def run(epochs, seed):
     """Train on `STEPS / epochs` batches of text, `epochs` times; return the losses at the end."""
     seed_everything(seed)
     tokenizer, world = load_tokenizer("book"), World()
-    texts = [document.text for document in world.documents(26_000, seed=seed)]
+    texts = [document.text for document in world.documents(20_000, seed=seed)]
     ids = encode_documents(texts, tokenizer)[: STEPS // epochs * BATCH * CONTEXT + 1]
     loader = make_loader(ids, CONTEXT, BATCH, shuffle=True, seed=seed)
     assert len(loader) == STEPS // epochs
