@@ -43,6 +43,15 @@ def pair():
     return model, reference
 
 
+def assert_same_gradients(model, reference, rtol):
+    """Every gradient of a GPT equals that of a GPT2LMHeadModel."""
+    gradients = rename({name: p.grad for name, p in model.named_parameters()})
+    wanted = dict(reference.named_parameters())
+    assert set(gradients) == set(wanted)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, wanted[name].grad, rtol=rtol, atol=1e-10)
+
+
 def rename(state):
     """Our names and orientation of the weights, turned into those of transformers."""
     renamed = {}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn as nn
-from conftest import rename
+from conftest import assert_same_gradients
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -89,11 +89,7 @@ def test_logits_loss_and_gradients_equal_transformers(saved):
     torch.testing.assert_close(loss, exact, rtol=1e-10, atol=1e-10)
     loss.backward()
     exact.backward()
-    gradients = rename({name: p.grad for name, p in model.named_parameters()})
-    wanted = dict(reference.named_parameters())
-    assert set(gradients) == set(wanted)
-    for name, gradient in gradients.items():
-        torch.testing.assert_close(gradient, wanted[name].grad, rtol=1e-10, atol=1e-10)
+    assert_same_gradients(model, reference, rtol=1e-10)
 
 
 def test_what_is_loaded_is_a_whole_model(saved):

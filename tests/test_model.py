@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import CONFIG, rename
+from conftest import CONFIG, assert_same_gradients
 
 from gptbook.attention import CausalSelfAttention, KVCache
 from gptbook.model import GPT, GPTConfig
@@ -23,11 +23,7 @@ def test_logits_loss_and_gradients_equal_transformers(pair):
     torch.testing.assert_close(loss, exact, rtol=1e-10, atol=1e-10)
     loss.backward()
     exact.backward()
-    gradients = rename({name: p.grad for name, p in model.named_parameters()})
-    wanted = dict(reference.named_parameters())
-    assert set(gradients) == set(wanted)
-    for name, gradient in gradients.items():
-        torch.testing.assert_close(gradient, wanted[name].grad, rtol=1e-9, atol=1e-10)
+    assert_same_gradients(model, reference, rtol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -55,11 +55,6 @@ def past(verb):
     return WORDS["irregular_verbs"].get(verb, [None])[0] or add_ending(verb, "ed")
 
 
-def participle(verb):
-    """The past participle of a verb: taken, walked."""
-    return WORDS["irregular_verbs"].get(verb, [None, None])[1] or add_ending(verb, "ed")
-
-
 def ing(verb):
     """The present participle of a verb.
 

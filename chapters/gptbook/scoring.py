@@ -18,12 +18,13 @@ def exact_matches(model, tokenizer, pairs, batch_size=64):
     try:
         for i in range(0, len(pairs), batch_size):
             batch = pairs[i : i + batch_size]
-            starts = [len(tokenizer.encode(prompt)) for prompt, _ in batch]
+            prompts = [tokenizer.encode(prompt) for prompt, _ in batch]
             rows = [torch.tensor(tokenizer.encode(f"{prompt} {end}")) for prompt, end in batch]
             # Padding stands at the end, where no earlier place can see it.
             best = model(pad_sequence(rows, batch_first=True).to(device)).argmax(dim=-1).cpu()
-            for row, start, likely, (prompt, end) in zip(rows, starts, best, batch, strict=True):
-                if row[:start].tolist() != tokenizer.encode(prompt):
+            for row, prompt, likely, (_, end) in zip(rows, prompts, best, batch, strict=True):
+                start = len(prompt)
+                if row[:start].tolist() != prompt:
                     raise ValueError(f"{end!r} does not begin with a token of its own")
                 found.append(torch.equal(likely[start - 1 : len(row) - 1], row[start:]))
     finally:

@@ -125,33 +125,17 @@ def top_p_filter(answer):
 @exercise("4.5")
 def penalise(answer):
     logits = torch.tensor([[2.0, -1.0, 4.0, 0.0]])
-    hint = "Only tokens that occur in ids change."
-    answer.expect(
-        torch.tensor([[1.0, -1.0, 4.0, 0.0]]),
-        logits,
-        torch.tensor([[0]]),
-        2.0,
-        same=same,
-        hint=hint,
-    )
-    hint = "A negative logit is multiplied: it must become smaller, too."
-    answer.expect(
-        torch.tensor([[2.0, -2.0, 4.0, 0.0]]),
-        logits,
-        torch.tensor([[1]]),
-        2.0,
-        same=same,
-        hint=hint,
-    )
-    hint = "A token that occurs several times is penalised once."
-    answer.expect(
-        torch.tensor([[2.0, -1.0, 2.0, 0.0]]),
-        logits,
-        torch.tensor([[2, 2, 2]]),
-        2.0,
-        same=same,
-        hint=hint,
-    )
+    for ids, wanted, hint in (
+        ([0], [1.0, -1.0, 4.0, 0.0], "Only tokens that occur in ids change."),
+        (
+            [1],
+            [2.0, -2.0, 4.0, 0.0],
+            "A negative logit is multiplied: it must become smaller, too.",
+        ),
+        ([2, 2, 2], [2.0, -1.0, 2.0, 0.0], "A token that occurs several times is penalised once."),
+    ):
+        ids, wanted = torch.tensor([ids]), torch.tensor([wanted])
+        answer.expect(wanted, logits, ids, 2.0, same=same, hint=hint)
     for seed in range(3):
         logits = 3 * random(4, 10, seed=seed)
         ids = torch.randint(10, (4, 6), generator=torch.Generator().manual_seed(seed))

@@ -5,14 +5,12 @@ validation documents. Writes chapters/results/ablation.json after each run, and 
 in it already.
 """
 
-import json
-import sys
 import time
 
 from gptbook.data import encode_documents, make_loader
 from gptbook.device import pick_device, seed_everything
 from gptbook.experiments.book_tokenizer import train_tokenizer
-from gptbook.experiments.measures import CONTEXT, RESULTS, measure
+from gptbook.experiments.measures import CONTEXT, measure, run_missing
 from gptbook.model import GPT, GPTConfig
 from gptbook.tokenizer import load_tokenizer
 from gptbook.training import train
@@ -80,15 +78,7 @@ def run(options):
 
 def main():
     """Do the runs that are missing."""
-    path = RESULTS / "ablation.json"
-    path.parent.mkdir(exist_ok=True)
-    runs = json.loads(path.read_text()) if path.exists() else []
-    for change in CHANGES:
-        options = CENTER | change
-        if not any(options.items() <= done.items() for done in runs):
-            print(options, file=sys.stderr)
-            runs.append(run(options))
-            path.write_text(json.dumps(runs, indent=1) + "\n")
+    run_missing("ablation", [CENTER | change for change in CHANGES], run)
 
 
 if __name__ == "__main__":

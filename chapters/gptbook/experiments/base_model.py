@@ -14,7 +14,7 @@ import torch
 
 from gptbook.data import encode_documents, make_loader
 from gptbook.device import pick_device, seed_everything
-from gptbook.experiments.measures import CONTEXT, RESULTS, measure
+from gptbook.experiments.measures import CONTEXT, RESULTS, measure, write_result
 from gptbook.gpt2 import BOOK, save_gpt2
 from gptbook.model import GPT, GPTConfig
 from gptbook.tokenizer import load_tokenizer
@@ -55,14 +55,14 @@ def main():
             earlier[:] = [old for old in earlier if old["step"] < done] + [row]
             options = {**SHAPE, "steps": STEPS, "batch": BATCH, "rate": RATE, "seed": SEED}
             options |= {"threads": torch.get_num_threads(), "documents": num_documents}
-            path.write_text(json.dumps({"options": options, "curve": earlier}, indent=1) + "\n")
+            write_result("base_model", {"options": options, "curve": earlier})
 
     losses = train(model, loader, STEPS, RATE, checkpoint=CHECKPOINT, after_step=log)
     content = json.loads(path.read_text())
     content["losses"] = [
         round(sum(losses[i : i + 50]) / len(losses[i : i + 50]), 4) for i in range(0, STEPS, 50)
     ]
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    write_result("base_model", content)
     save_gpt2(model, BOOK, tokenizer.eos_id)
 
 

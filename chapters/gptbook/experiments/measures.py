@@ -1,15 +1,39 @@
-"""What the experiments on pretraining measure: loss, recall of facts, tracking of who has what."""
+"""What the experiments on pretraining share: what they measure, and runs that can be resumed."""
 
+import json
 import math
+import sys
 from pathlib import Path
 
 from gptbook.data import encode_documents, make_loader
+from gptbook.files import written_whole
 from gptbook.scoring import exact_matches, share
 from gptbook.training import evaluate
 from gptbook.world import ATTRIBUTES
 
 RESULTS = Path(__file__).parents[2] / "results"
 CONTEXT = 256
+
+
+def run_missing(name, wanted, run):
+    """Do each run of `wanted`, a list of options, that results/<name>.json does not hold yet.
+
+    `run(options)` returns a dict that holds the options; the file is written after each run.
+    """
+    path = RESULTS / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    runs = json.loads(path.read_text()) if path.exists() else []
+    for options in wanted:
+        if not any(options.items() <= done.items() for done in runs):
+            print(options, file=sys.stderr)
+            runs.append(run(options))
+            write_result(name, runs)
+
+
+def write_result(name, content):
+    """Write results/<name>.json, whole or not at all."""
+    with written_whole(RESULTS / f"{name}.json") as part:
+        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def measure(model, tokenizer, world, count=2000):

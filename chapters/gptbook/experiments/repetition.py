@@ -5,12 +5,9 @@ sixteen times. Writes chapters/results/repetition.json after each run, and skips
 already.
 """
 
-import json
-import sys
-
 from gptbook.data import encode_documents, make_loader
 from gptbook.device import pick_device, seed_everything
-from gptbook.experiments.measures import RESULTS
+from gptbook.experiments.measures import run_missing
 from gptbook.model import GPT, GPTConfig
 from gptbook.tokenizer import load_tokenizer
 from gptbook.training import evaluate, train
@@ -21,8 +18,9 @@ SEEDS = (0, 1, 2)
 CONTEXT, BATCH, STEPS, RATE = 128, 16, 480, 5e-3
 
 
-def run(epochs, seed):
+def run(options):
     """Train on `STEPS / epochs` batches of text, `epochs` times; return the losses at the end."""
+    epochs, seed = options["epochs"], options["seed"]
     seed_everything(seed)
     tokenizer, world = load_tokenizer("book"), World()
     texts = [document.text for document in world.documents(20_000, seed=seed)]
@@ -35,8 +33,7 @@ def run(epochs, seed):
     held_out = make_loader(encode_documents(validation, tokenizer), CONTEXT, BATCH)
     last = losses[-40:]
     return {
-        "epochs": epochs,
-        "seed": seed,
+        **options,
         "tokens_of_text": len(ids),
         "training_loss": round(sum(last) / len(last), 4),
         "validation_loss": round(evaluate(model, held_out), 4),
@@ -45,15 +42,8 @@ def run(epochs, seed):
 
 def main():
     """Do the runs that are missing."""
-    path = RESULTS / "repetition.json"
-    path.parent.mkdir(exist_ok=True)
-    runs = json.loads(path.read_text()) if path.exists() else []
-    for seed in SEEDS:
-        for epochs in EPOCHS:
-            if not any(run["epochs"] == epochs and run["seed"] == seed for run in runs):
-                print(f"{epochs} epochs, seed {seed}", file=sys.stderr)
-                runs.append(run(epochs, seed))
-                path.write_text(json.dumps(runs, indent=1) + "\n")
+    wanted = [{"epochs": epochs, "seed": seed} for seed in SEEDS for epochs in EPOCHS]
+    run_missing("repetition", wanted, run)
 
 
 if __name__ == "__main__":
