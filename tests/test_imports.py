@@ -15,7 +15,7 @@ ALLOWED = {
     "files": [],
     "bpe": [],
     "tokenizer": ["bpe", "files"],
-    "lexicon": [],
+    "lexicon": ["files"],
     "stories": ["lexicon"],
     "lessons": ["lexicon"],
     "world": ["lexicon", "stories", "lessons"],

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+ASSETS = Path(__file__).parent / "assets"  # what comes with the book: words, tokenizer, base model
+
 
 @contextmanager
 def written_whole(path):

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch.overrides import TorchFunctionMode
 
 from gptbook.download import cache_folder, download
-from gptbook.files import read_tensors, written_whole
+from gptbook.files import ASSETS, read_tensors, written_whole
 from gptbook.model import GPT, GPTConfig
 
 # Revision and SHA-256 of model.safetensors in openai-community/<name> on the Hugging Face hub.
@@ -36,7 +36,7 @@ RELEASED = {
         "0f8b28eb05a8075f48b61b6f35332978c74fc7763fa9fb4051a1c30511736a6a",
     ),
 }
-BOOK = Path(__file__).parent / "assets" / "base"
+BOOK = ASSETS / "base"
 TOP = {"wte": "token_embedding", "wpe": "position_embedding", "ln_f": "final_norm"}
 IN_BLOCK = {
     "ln_1": "norm1",

@@ -8,9 +8,9 @@ treated as regular.
 import json
 import re
 from itertools import pairwise
-from pathlib import Path
 
-ASSETS = Path(__file__).parent / "assets"
+from gptbook.files import ASSETS
+
 WORDS = json.loads((ASSETS / "lexicon.json").read_text(encoding="utf-8"))
 SENTENCES = json.loads((ASSETS / "sentences.json").read_text(encoding="utf-8"))
 VOWELS = "aeiou"

@@ -5,17 +5,15 @@ import sys
 import warnings
 from functools import lru_cache
 from itertools import chain, permutations
-from pathlib import Path
 
 import regex
 import tiktoken
 
 from gptbook.bpe import GPT2_PATTERN, count_words, learn_merges, merge_word, refuse_lost_text
-from gptbook.files import read_checked, write_checked
+from gptbook.files import ASSETS, read_checked, write_checked
 
 END_OF_TEXT = "<|endoftext|>"
 FILE_FORMAT = "gptbook-bpe-1"
-ASSETS = Path(__file__).parent / "assets"
 
 
 class BPETokenizer:

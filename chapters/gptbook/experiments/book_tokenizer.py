@@ -1,6 +1,7 @@
 """Trains the book's tokenizer: `python -m gptbook.experiments.book_tokenizer` writes assets/."""
 
-from gptbook.tokenizer import ASSETS, END_OF_TEXT, BPETokenizer
+from gptbook.files import ASSETS
+from gptbook.tokenizer import END_OF_TEXT, BPETokenizer
 from gptbook.world import World
 
 VOCAB_SIZE = 2048
