@@ -168,9 +168,7 @@ def test_a_checkpoint_changes_nothing_in_the_run(path):
         ({"lr": 2e-2, "mixed": True}, r"\{'lr': 0.01, 'mixed': False\}"),
         ({"loader": new_loader(seed=2)}, "other batches"),
         ({"loader": new_loader(batch_size=3)}, "other batches"),
-        ({"model": new_model(embed_dim=16)}, r"token_embedding.weight is \(60, 32\).*\(60, 16\)"),
-        ({"model": new_model(num_layers=1)}, "only one of the two has"),
-        ({"model": new_model(qkv_bias=False)}, "blocks.0.attention.qkv.bias"),
+        ({"model": new_model(embed_dim=16)}, "'config': .*embed_dim=32.*embed_dim=16"),
         ({"model": new_model().double()}, "float32 there, .*float64 here"),
     ],
 )
@@ -357,3 +355,33 @@ def test_going_on_with_cuda(path):
     broken_off(path, 8, model=new_model().to(device))
     losses, _ = run(path, model=new_model().to(device))
     assert losses == pytest.approx(run(model=new_model().to(device))[0], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"embed_dim": 16}, r"token_embedding.weight is \(60, 32\).*\(60, 16\)"),
+        ({"num_layers": 1}, "only one of the two has"),
+        ({"qkv_bias": False}, "blocks.0.attention.qkv.bias"),
+    ],
+)
+def test_the_weights_of_another_model_are_not_loaded(path, changes, named):
+    broken_off(path, 6)
+    model = new_model(**changes)
+    with pytest.raises(ValueError, match=rf"run\.safetensors is of .*{named}"):
+        load_checkpoint(path, model, make_optimizer(model, 1e-3))
+
+
+def freeze(model):
+    model.position_embedding.requires_grad_(False)
+    return model
+
+
+@pytest.mark.parametrize(
+    "other",
+    [lambda: new_model(num_heads=4), lambda: new_model(dropout=0.0), lambda: freeze(new_model())],
+)
+def test_another_model_does_not_go_on(path, other):
+    broken_off(path, 6)
+    with pytest.raises(ValueError, match="is of a run with"):
+        run(path, other())

@@ -3,6 +3,7 @@
 import codecs
 import io
 import math
+import operator
 import re
 from collections import Counter
 from itertools import pairwise
@@ -271,10 +272,21 @@ def count(config, tied, qkv_bias=None, norms=2, final=2):
     return (V if tied else 2 * V) * D + C * D + L * block + final * D
 
 
-def wrong_top_p(p, share, crossing=True, back=True, normalise=True, descending=True):
+def wrong_top_p_ties(p, share):
+    kept = wrong_top_p(p, share, normalise=False)
+    least = kept.where(kept > 0, 2.0).amin(-1, keepdim=True)
+    kept = p.where(p >= least, 0.0)  # and all that are as probable as the last one
+    return kept / kept.sum(-1, keepdim=True)
+
+
+def wrong_top_p(
+    p, share, crossing=True, back=True, normalise=True, descending=True, enough=operator.ge
+):
     ordered, order = p.sort(dim=-1, descending=descending)
     before = ordered.cumsum(-1) - ordered
-    ordered = ordered.masked_fill(before >= share if crossing else before + ordered > share, 0.0)
+    ordered = ordered.masked_fill(
+        enough(before, share) if crossing else before + ordered > share, 0.0
+    )
     kept = ordered.gather(-1, order.argsort(-1)) if back else ordered
     return kept / kept.sum(-1, keepdim=True) if normalise else kept
 
@@ -287,14 +299,32 @@ def wrong_penalty(logits, ids, change, repeated=False):
     return logits
 
 
-def wrong_stop(model, ids, stop, most, prompt=False, cut=False):
+def forgetful(model):
+    """The same model, given the last token only."""
+    return lambda ids: model(ids[:, -1:])
+
+
+def any_order(new, stop):
+    return set(new) == set(stop)
+
+
+def wrong_stop_counts(model, ids, stop, most):
+    """Counts how much of the sequence is there; after a slip it begins at 0, not at 1."""
+    new, found = [], 0
+    while len(new) < most and found < len(stop):
+        new.append(model(torch.tensor([ids + new]))[0, -1].argmax().item())
+        found = found + 1 if new[-1] == stop[found] else 0
+    return ids + new
+
+
+def wrong_stop(model, ids, stop, most, prompt=False, cut=False, same=operator.eq):
     new = []
     while len(new) < most:
         if prompt and ids[-len(stop) :] == stop:
             return ids
         new.append(model(torch.tensor([ids + new]))[0, -1].argmax().item())
         text = ids + new if prompt else new
-        if stop and text[-len(stop) :] == stop:
+        if stop and same(text[-len(stop) :], stop):
             return ids + (new[: -len(stop)] if cut else new)
     return ids + new
 
@@ -311,7 +341,9 @@ def wrong_stop_in_place(model, ids, stop, most):
     return ids
 
 
-def wrong_beams(model, ids, width, steps, sums=True, logs=True, per_beam=False, reverse=True):
+def wrong_beams(
+    model, ids, width, steps, sums=True, logs=True, per_beam=False, reverse=True, cut=True
+):
     beams = [(0.0, ids)]
     for _ in range(steps):
         longer = []
@@ -319,8 +351,11 @@ def wrong_beams(model, ids, width, steps, sums=True, logs=True, per_beam=False, 
             logits = model(torch.tensor([row]))[0, -1]
             scores = logits.log_softmax(-1) if logs else logits
             found = [((total + s) if sums else s, [*row, i]) for i, s in enumerate(scores.tolist())]
+            if not cut:  # the best of each candidate, and all of them kept
+                found = sorted(found, reverse=True)[:width]
             longer += sorted(found, reverse=True)[:1] if per_beam and len(beams) > 1 else found
-        beams = sorted(longer, key=lambda beam: beam[0], reverse=reverse)[:width]
+        longer.sort(key=lambda beam: beam[0], reverse=reverse)
+        beams = longer[:width] if cut else longer
     return beams[0][1]
 
 
@@ -505,6 +540,8 @@ WRONG = {
         lambda p, share: wrong_top_p(p, 1 - share),
         lambda p, share: wrong_top_p(p.flatten()[None], share).view(p.shape),
         lambda p, share: wrong_top_p(p, share, descending=False),
+        lambda p, share: wrong_top_p(p, share, enough=operator.gt),  # one more at exactly p
+        wrong_top_p_ties,
     ],
     "4.5": [
         lambda logits, ids, penalty: wrong_penalty(logits, ids, lambda x: x / penalty),
@@ -533,6 +570,9 @@ WRONG = {
         lambda model, ids, stop, most: wrong_stop(model, ids, [], most),
         lambda model, ids, stop, most: wrong_stop(model, ids, stop, most)[len(ids) :],
         lambda model, ids, stop, most: wrong_stop(model, ids, stop, most + 1),
+        lambda model, ids, stop, most: wrong_stop(forgetful(model), ids, stop, most),
+        lambda model, ids, stop, most: wrong_stop(model, ids, stop, most, same=any_order),
+        wrong_stop_counts,
         wrong_stop_any_token,
         wrong_stop_in_place,
     ],
@@ -544,12 +584,15 @@ WRONG = {
         lambda model, ids, width, steps: wrong_beams(model, ids, width, steps, reverse=False),
         lambda model, ids, width, steps: wrong_beams(model, ids, width, steps)[len(ids) :],
         lambda model, ids, width, steps: wrong_beams(model, ids, width, steps + 1),
+        lambda model, ids, width, steps: wrong_beams(forgetful(model), ids, width, steps),
+        lambda model, ids, width, steps: wrong_beams(model, ids, width, steps, cut=False),
     ],
     "5.1": [
         lambda ps: math.exp(sum(map(math.log, ps)) / len(ps)),  # the sign is lost
         lambda ps: len(ps) / sum(ps),  # one over the mean probability
         lambda ps: 2 ** (-sum(map(math.log, ps)) / len(ps)),  # nats with the base of bits
         lambda ps: math.exp(-sum(map(math.log, ps))),  # the sum, not the mean
+        lambda ps: math.prod(ps) ** (-1 / len(ps)),  # the product becomes 0
     ],
     "5.2": [
         lambda z, y: float(-torch.softmax(z, 0)[y]),
@@ -584,6 +627,7 @@ WRONG = {
         lambda x: ((x.view(torch.int32) + 0x8000) & -65536).view(torch.float32),  # ties upwards
         lambda x: ((x.view(torch.int32) + 0x7FFF) & -65536).view(torch.float32),  # ties downwards
         lambda x: x.half().float(),
+        lambda x: torch.tensor([number.bfloat16().item() for number in x]),  # one axis only
         lambda x: x,
     ],
     "5.7": [
@@ -643,6 +687,8 @@ def test_hints_name_what_was_seen_and_expected(capsys):
 def test_other_right_answers_are_accepted():
     assert check("2.1", lambda words: Counter(gold_pairs(words))).correct
     assert check("2.3", right_encode_by_joint_bytes).correct
+    assert check("5.2", lambda z, y: z.max() + (z - z.max()).exp().sum().log() - z[y]).correct
+    assert check("5.2", lambda z, y: z.double().logsumexp(0).item() - z[y].item()).correct
     assert check("2.5", lambda *a: list(map(list, solution_windows(*a)))).correct
 
 

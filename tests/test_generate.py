@@ -259,10 +259,22 @@ def test_an_empty_prompt_is_refused(pair):
 
 
 def test_an_id_that_the_model_does_not_know_is_refused(pair):
-    with pytest.raises(ValueError, match="id 97 is not below vocab_size=97"):
-        generate(pair[0], torch.tensor([[3, 97]]), 3)
-    with pytest.raises(ValueError, match="id 97 is not below vocab_size=97"):
-        generate(pair[0], torch.tensor([[3, 9]]), 3, eos_id=97)
+    for ids, eos_id in (([3, 97], None), ([3, 9], 97), ([-1, 4], None), ([1.5, 2.0], None)):
+        with pytest.raises(ValueError, match="ids must be whole numbers from 0 to 96; got"):
+            generate(pair[0], torch.tensor([ids]), 3, eos_id=eos_id)
+
+
+def test_a_single_list_of_ids_is_refused(pair):
+    with pytest.raises(ValueError, match="in brackets"):
+        generate(pair[0], [1, 2, 3], 3)
+
+
+def test_a_share_of_one_cuts_nothing():
+    logits = torch.randn(50, 200, generator=torch.Generator().manual_seed(0)) * 9
+    draws = [
+        pick_next(logits, 1.0, None, top_p, torch.Generator().manual_seed(1)) for top_p in (None, 1)
+    ]
+    assert torch.equal(*draws)
 
 
 @pytest.mark.parametrize("temperature", [float("nan"), float("inf")])
@@ -355,3 +367,18 @@ def test_a_layer_can_be_replaced_after_the_layout(pair, prompts):
         block.attention.qkv = torch.nn.Sequential(block.attention.qkv, torch.nn.Identity())
     lay_out_for_generation(model)
     assert torch.equal(generate(model, prompts, 5), wanted)
+
+
+def test_what_was_written_can_be_trained_on(pair, prompts):
+    model, _ = pair
+    ids = generate(model, prompts, 5)
+    model(ids).sum().backward()  # tensors made under inference_mode would refuse
+    assert model.token_embedding.weight.grad.abs().sum() > 0
+
+
+def test_a_row_without_an_end_stops_after_its_own_number_of_tokens(pair, prompts):
+    model, _ = pair
+    rows = [prompts[0, :2], prompts[1]]
+    short, long = generate(model, rows, 7)
+    assert (len(short), len(long)) == (9, 13)
+    assert torch.equal(short, generate(model, rows[:1], 7)[0])

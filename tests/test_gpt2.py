@@ -207,6 +207,13 @@ def test_what_a_configuration_leaves_out_is_as_in_transformers(folder):
     assert load_gpt2(folder).config == CONFIG
 
 
+@pytest.mark.parametrize("heads", [0, "4", 3])
+def test_heads_that_cannot_be_are_refused(folder, heads):
+    change_config(folder, n_head=heads)
+    with pytest.raises(ValueError, match=r"config\.json.*n_head"):
+        load_gpt2(folder)
+
+
 def test_no_configuration(folder):
     change_config(folder, n_layer="gone", n_head="gone")
     with pytest.raises(ValueError, match=r"config\.json .* lacks \['n_layer', 'n_head'\]"):
@@ -238,6 +245,7 @@ QKV = "transformer.h.1.attn.c_attn.weight"
         (with_("lm_head.weight", torch.ones(97, 128)), r"lm_head.weight is not wte.weight"),
         (with_(QKV, torch.ones(384, 128)), r"h\.1\.attn.* \(384, 128\); .* shape \(128, 384\)"),
         (with_(QKV, torch.ones(128, 384).int()), r"h\.1\.attn.*is torch\.int32 .* are floats"),
+        (with_("wte.weight", torch.ones(97, 128)), r"both with and without the prefix"),
         (with_("transformer.wte.weight", torch.ones(96, 128)), r"wte.weight in .* \(96, 128\)"),
     ],
 )

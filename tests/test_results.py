@@ -7,7 +7,8 @@ import pytest
 import torch
 from transformers import GPT2LMHeadModel
 
-from gptbook.experiments.base_model import BATCH, RATE, SEED, SHAPE, STEPS
+from gptbook.experiments.base_model import BATCH, MEASURE_EVERY, RATE, SEED, SHAPE, STEPS
+from gptbook.experiments.repetition import EPOCHS, SEEDS
 from gptbook.gpt2 import BOOK, load_gpt2
 from gptbook.scoring import exact_matches, share
 from gptbook.tokenizer import load_tokenizer
@@ -38,7 +39,9 @@ def test_the_base_model_is_the_one_of_the_record():
         assert record["options"][name] == value
     for name, value in SHAPE.items():
         assert getattr(model.config, name) == value
-    assert [row["step"] for row in record["curve"]] == list(range(500, STEPS + 1, 500))
+    assert [row["step"] for row in record["curve"]] == list(
+        range(MEASURE_EVERY, STEPS + 1, MEASURE_EVERY)
+    )
     probes = [
         probe
         for document in World().documents(400, "validation")
@@ -47,3 +50,10 @@ def test_the_base_model_is_the_one_of_the_record():
     ]
     tracking = share(exact_matches(model, load_tokenizer("book"), probes))
     assert tracking == pytest.approx(record["curve"][-1]["tracking"], abs=0.1)
+
+
+def test_repetition_has_every_run():
+    runs = read("repetition")
+    assert sorted((run["epochs"], run["seed"]) for run in runs) == sorted(
+        (epochs, seed) for epochs in EPOCHS for seed in SEEDS
+    )

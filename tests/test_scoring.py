@@ -22,7 +22,7 @@ def model():
     texts = [document.text for document in World().documents(20)]
     model = GPT(GPTConfig(TOKENIZER.vocab_size, 64, 64, 2, 4, dropout=0.1))
     loader = make_loader(encode_documents(texts, TOKENIZER), 32, 8, stride=3, shuffle=True)
-    train(model, loader, steps=300, lr=1e-2)
+    train(model, loader, steps=500, lr=1e-2)
     return model
 
 
@@ -36,8 +36,8 @@ def test_exact_match_is_what_greedy_generation_writes(model):
     found = exact_matches(model, TOKENIZER, pairs, batch_size=7)
     assert 0.05 < share(found) < 0.95
     for (prompt, end), match in zip(pairs, found, strict=True):
-        ids = torch.tensor([TOKENIZER.encode(prompt)])
-        wanted = TOKENIZER.encode(f"{prompt} {end}")
+        ids = torch.tensor([[TOKENIZER.eos_id, *TOKENIZER.encode(prompt)]])
+        wanted = [TOKENIZER.eos_id, *TOKENIZER.encode(f"{prompt} {end}")]
         written = generate(model, ids, len(wanted) - ids.shape[1])[0].tolist()
         assert match == (written == wanted)
     assert model.training

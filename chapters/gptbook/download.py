@@ -35,7 +35,7 @@ def download(url, sha256, folder=None):
     """
     refuse_open_wire(url)
     name = Path(unquote(urlsplit(url).path)).name
-    if not name or not re.fullmatch(r"[0-9a-f]{64}", sha256):
+    if name in ("", "..") or not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise ValueError(
             f"need the URL of a file and a SHA-256 of 64 hex digits; got {url!r} and {sha256!r}"
         )

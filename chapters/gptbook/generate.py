@@ -29,7 +29,7 @@ def pick_next(logits, temperature=0.0, top_k=None, top_p=None, generator=None):
         best = logits.topk(min(top_k, logits.shape[-1])).indices  # (B, k)
         logits = torch.full_like(logits, -torch.inf).scatter(-1, best, logits.gather(-1, best))
     probabilities = logits.softmax(dim=-1)
-    if top_p is not None:
+    if top_p is not None and top_p < 1:
         ordered, order = probabilities.sort(dim=-1, descending=True)
         before = ordered.cumsum(dim=-1) - ordered  # the share held by more likely tokens
         probabilities = probabilities.masked_fill(
@@ -52,7 +52,29 @@ def lay_out_for_generation(model):
             layer.weight.data = layer.weight.data.t().contiguous().t()
 
 
-@torch.no_grad()
+def check_prompts(config, prompts, max_new_tokens, eos_id=None):
+    """Raise ValueError if a GPT of this `config` cannot go on from all `prompts`, tensors (T,)."""
+    if any(prompt.dim() != 1 for prompt in prompts):
+        raise ValueError("need a list of rows of ids; put a single row in brackets")
+    lengths = [len(prompt) for prompt in prompts]
+    if min(lengths, default=0) == 0 or max_new_tokens < 0:
+        raise ValueError(
+            "need prompts of at least one token, <|endoftext|> for example, "
+            f"and max_new_tokens >= 0; got prompts of {lengths} tokens and {max_new_tokens}"
+        )
+    ids = torch.cat(prompts)
+    if ids.is_floating_point() or ids.min() < 0 or max(ids.max(), eos_id or 0) >= config.vocab_size:
+        raise ValueError(
+            f"ids must be whole numbers from 0 to {config.vocab_size - 1}; got {ids.dtype} "
+            f"from {ids.min()} to {ids.max()}, and eos_id={eos_id}"
+        )
+    if (total := max(lengths) + max_new_tokens) > config.context_length:
+        raise ValueError(
+            f"{max(lengths)} prompt tokens and {max_new_tokens} new ones are {total}, "
+            f"more than context_length={config.context_length}"
+        )
+
+
 def generate(
     model,
     ids,
@@ -72,32 +94,21 @@ def generate(
     ending with the `eos_id` that it produced, if it did.
 
     The rows advance together, from the end of the shortest prompt on. Where a row still has prompt
-    left, its own token is taken instead of the chosen one. So nothing is padded, masked or shifted,
+    left, its own token is kept instead of the chosen one. So nothing is padded, masked or shifted,
     and each row gets the tokens that it would get alone.
 
     With `use_cache`, each step computes only the newest token. Raises ValueError if a text would
     outgrow the model's context or an option is out of range.
     """
-    check_sampling(temperature, top_k, top_p)
-    config, device = model.config, next(model.parameters()).device
+    device = next(model.parameters()).device
     if isinstance(ids, torch.Tensor) and ids.dim() != 2:
         raise ValueError(f"ids must have the shape (B, T), not {tuple(ids.shape)}")
     prompts = [torch.as_tensor(prompt, device=device) for prompt in ids]
-    lengths = [len(prompt) for prompt in prompts]
-    if min(lengths, default=0) == 0 or max_new_tokens < 0:
-        raise ValueError(
-            "need prompts of at least one token, <|endoftext|> for example, "
-            f"and max_new_tokens >= 0; got prompts of {lengths} tokens and {max_new_tokens}"
-        )
-    fill = 0 if eos_id is None else eos_id
-    if (largest := max(fill, *(int(prompt.max()) for prompt in prompts))) >= config.vocab_size:
-        raise ValueError(f"id {largest} is not below vocab_size={config.vocab_size}")
-    if (total := max(lengths) + max_new_tokens) > config.context_length:
-        raise ValueError(
-            f"{max(lengths)} prompt tokens and {max_new_tokens} new ones are {total}, "
-            f"more than context_length={config.context_length}"
-        )
+    check_sampling(temperature, top_k, top_p)
+    check_prompts(model.config, prompts, max_new_tokens, eos_id)
 
+    lengths = [len(prompt) for prompt in prompts]
+    total, fill = max(lengths) + max_new_tokens, eos_id or 0
     text = torch.full((len(prompts), total), fill, device=device)  # (B, longest prompt + new)
     for row, prompt in enumerate(prompts):
         text[row, : len(prompt)] = prompt
@@ -107,18 +118,22 @@ def generate(
     seen, was_training = 0, model.training  # seen: how many tokens the caches hold
     model.eval()
     try:
-        for t in range(min(lengths), total):
-            logits = model(text[:, seen:t], caches)[:, -1]  # (B, V)
-            chosen = pick_next(logits, temperature, top_k, top_p, generator)
-            writes = (first <= t) & (t < stop)  # (B,)
-            text[:, t] = torch.where(writes, chosen, text[:, t])
-            if eos_id is not None:
-                stop[writes & (chosen == eos_id)] = t + 1
-            if (stop <= t + 1).all():
-                break
-            seen = t if use_cache else 0
+        with torch.inference_mode():  # no gradients, and less bookkeeping than under no_grad
+            for t in range(min(lengths), total):
+                logits = model(text[:, seen:t], caches)[:, -1]  # (B, V)
+                chosen = pick_next(logits, temperature, top_k, top_p, generator)
+                if t < max(lengths):
+                    chosen = chosen.where(first <= t, text[:, t])
+                text[:, t] = chosen
+                if eos_id is not None:
+                    ends = (chosen == eos_id) & (first <= t) & (t < stop)
+                    stop[ends] = t + 1
+                    if (stop <= t + 1).all():
+                        break
+                seen = t if use_cache else 0
     finally:
         model.train(was_training)
+    text.masked_fill_(torch.arange(total, device=device) >= stop[:, None], fill)
     if isinstance(ids, torch.Tensor):
         return text[:, : stop.max()]
     return [row[:end] for row, end in zip(text, stop, strict=True)]

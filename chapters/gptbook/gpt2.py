@@ -127,6 +127,8 @@ def save_gpt2(model, folder, eos_id=None):
         save_file(tensors, part, metadata={"format": "pt"})
     with written_whole(folder / "config.json") as part:
         part.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    # Where another model was saved before, its end of text must not outlive it.
+    (folder / "generation_config.json").unlink(missing_ok=True)
 
 
 def _names(num_layers):
@@ -150,6 +152,10 @@ def _read_config(path, dropout):
     needed = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")
     if missing := [name for name in needed if name not in told]:
         raise ValueError(f"{path} is no configuration of a GPT-2: it lacks {missing}")
+    if wrong := {name: told[name] for name in needed if type(told[name]) is not int}:
+        raise ValueError(f"{path} has {wrong}; wanted are whole numbers")
+    if told["n_head"] < 1 or told["n_embd"] % told["n_head"]:
+        raise ValueError(f"{path}: n_head={told['n_head']} heads do not share {told['n_embd']}")
     for option, values in SUPPORTED.items():
         if (value := told.get(option, values[0])) not in values:
             raise ValueError(f"{path} has {option}={value!r}; this GPT does {values[0]!r} only")
@@ -160,11 +166,11 @@ def _read_config(path, dropout):
 
 def _assemble(path, tensors, config=None, num_heads=None, dropout=0.0):
     """A GPT made of transformers' `tensors`, which came from `path`."""
-    found = {
-        name.removeprefix("transformer."): tensor
-        for name, tensor in tensors.items()
-        if not re.search(r"\.attn\.(masked_)?bias$", name)  # older files hold the causal mask
-    }
+    # Older files hold the causal mask, too.
+    kept = [name for name in tensors if not re.search(r"\.attn\.(masked_)?bias$", name)]
+    found = {name.removeprefix("transformer."): tensors[name] for name in kept}
+    if len(found) < len(kept):
+        raise ValueError(f"{path} has tensors both with and without the prefix transformer.")
     head = found.pop("lm_head.weight", None)
     if absent := {"wte.weight", "wpe.weight"} - found.keys():
         raise ValueError(f"{path} is not a GPT-2: it lacks {sorted(absent)}")

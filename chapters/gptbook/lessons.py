@@ -112,7 +112,7 @@ def lesson_kinds(rng):
 
 def lesson_sums(rng):
     """Adding and taking away, in digits and in words; larger and smaller numbers."""
-    top = rng.choice([10, 10, 20, 49])
+    top = rng.choice([10, 20])
     for _ in range(rng.randint(3, 6)):
         x, y = rng.randint(0, top), rng.randint(0, top)
         small, big = sorted([x, y])
@@ -160,7 +160,8 @@ def lesson_ages(rng):
     one, two = rng.sample(WORDS["girls"] + WORDS["boys"], 2)
     x, y = rng.sample(range(3, 90), 2)
     old, young = (one, two) if x > y else (two, one)
-    fields = {"one": one, "two": two, "x": x, "y": y, "old": old, "young": young, "gap": abs(x - y),
+    gap = f"{abs(x - y)} year{'s' * (abs(x - y) > 1)}"
+    fields = {"one": one, "two": two, "x": x, "y": y, "old": old, "young": young, "gap": gap,
               "x_word": number(x), "y_word": number(y), "next": x + 1}  # fmt: skip
     yield say(rng, WORDINGS["ages"], **fields)
     for wording in rng.sample(WORDINGS["older"], 2):
@@ -170,5 +171,5 @@ def lesson_ages(rng):
 # How often each lesson is given.
 LESSONS = {
     lesson_plurals: 3, lesson_tenses: 4, lesson_negation: 3, lesson_opposites: 2, lesson_animals: 4,
-    lesson_kinds: 2, lesson_sums: 5, lesson_counting: 3, lesson_letters: 6, lesson_ages: 2,
+    lesson_kinds: 2, lesson_sums: 8, lesson_counting: 5, lesson_letters: 9, lesson_ages: 2,
 }  # fmt: skip

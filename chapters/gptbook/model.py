@@ -92,6 +92,7 @@ class GPT(nn.Module):
         """
         if ids.dim() != 2:
             raise ValueError(f"ids must have the shape (B, T), not {tuple(ids.shape)}")
+        # Each object has an id of its own: a cache listed twice, shared by two blocks, counts once.
         if caches is not None and len(set(map(id, caches))) != len(self.blocks):
             raise ValueError(f"{len(self.blocks)} blocks need as many different caches")
         start = caches[0].length if caches else 0

@@ -5,31 +5,43 @@ from torch.nn.utils.rnn import pad_sequence
 
 
 @torch.no_grad()
-def exact_matches(model, tokenizer, pairs, batch_size=64):
-    """For each (prompt, end), True if greedy generation after the prompt would write the end.
+def greedy_matches(model, rows, starts, batch_size=64):
+    """For each row of ids, True if greedy generation would write it from place `start` on.
 
-    All places are computed at once: greedy generation writes `end` exactly if each of its tokens is
-    the most likely one after the true tokens before it. Raises ValueError for a pair that is longer
-    than the model's context, and for an end that begins within the last token of its prompt.
+    All places are computed at once: greedy generation writes the rest of a row exactly if each of
+    its tokens is the most likely one after the true tokens before it. Raises ValueError for a row
+    that is longer than the model's context.
     """
     device, was_training = next(model.parameters()).device, model.training
+    rows = [torch.as_tensor(row) for row in rows]
     model.eval()
     found = []
     try:
-        for i in range(0, len(pairs), batch_size):
-            batch = pairs[i : i + batch_size]
-            prompts = [tokenizer.encode(prompt) for prompt, _ in batch]
-            rows = [torch.tensor(tokenizer.encode(f"{prompt} {end}")) for prompt, end in batch]
+        for i in range(0, len(rows), batch_size):
+            batch = rows[i : i + batch_size]
             # Padding stands at the end, where no earlier place can see it.
-            best = model(pad_sequence(rows, batch_first=True).to(device)).argmax(dim=-1).cpu()
-            for row, prompt, likely, (_, end) in zip(rows, prompts, best, batch, strict=True):
-                start = len(prompt)
-                if row[:start].tolist() != prompt:
-                    raise ValueError(f"{end!r} does not begin with a token of its own")
+            best = model(pad_sequence(batch, batch_first=True).to(device)).argmax(dim=-1).cpu()
+            for row, likely, start in zip(batch, best, starts[i : i + batch_size], strict=True):
                 found.append(torch.equal(likely[start - 1 : len(row) - 1], row[start:]))
     finally:
         model.train(was_training)
     return found
+
+
+def exact_matches(model, tokenizer, pairs, batch_size=64):
+    """For each (prompt, end), True if greedy generation after the prompt would write the end.
+
+    A prompt is taken for the beginning of a document, so it stands behind an end-of-text. Raises
+    ValueError for a pair that is longer than the model's context, and for an end that begins within
+    the last token of its prompt.
+    """
+    begin = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
+    prompts = [begin + tokenizer.encode(prompt) for prompt, _ in pairs]
+    rows = [begin + tokenizer.encode(f"{prompt} {end}") for prompt, end in pairs]
+    for prompt, row, (_, end) in zip(prompts, rows, pairs, strict=True):
+        if not prompt or row[: len(prompt)] != prompt:
+            raise ValueError(f"{end!r} does not begin with a token of its own")
+    return greedy_matches(model, rows, list(map(len, prompts)), batch_size)
 
 
 def share(found):

@@ -31,6 +31,7 @@ class Story:
             girl = rng.random() < 0.5
             self.pronouns[self.pick("girls" if girl else "boys")] = "she" if girl else "he"
         self.cast, self.place = list(self.pronouns), self.pick("places")
+        self.weather = self.pick("weather")
         self.subject = None  # whom the last sentence was about, if she or he can only mean them
         one, two = self.cast[:2]
         trait = self.pick(["brave", "clever", "kind", "shy", "little", "tall", "young"])
@@ -53,17 +54,19 @@ class Story:
         return self.rng.random() < chance
 
     def tell(self, who, event, **fields):
-        """Add a sentence. {A} is `who`: the name, or now and then she or he where that is clear."""
-        she = self.pronouns[who]
+        """Add a sentence. {A} is `who`: the name, or now and then she or he where that is clear.
+
+        It is clear at the beginning of a sentence, after one that began with the same person.
+        """
+        she, wording = self.pronouns[who], self.pick(WORDINGS[event])
+        begins = wording.startswith("{A}")
         fields |= {
-            "A": she if who == self.subject and self.maybe(0.4) else who, "she": she,
+            "A": she if begins and who == self.subject and self.maybe() else who, "she": she,
             "her": "her" if she == "she" else "his", "place": self.place,
-            "mood": self.pick("feelings"), "weather": self.pick("weather"),
+            "mood": self.pick("feelings"), "weather": self.weather,
         }  # fmt: skip
-        wording = self.pick(WORDINGS[event])
         self.sentences.append(capitalize(wording.format(**fields)))
-        if "{A}" in wording:
-            self.subject = who
+        self.subject = who if begins else None
 
     def actions(self):
         """Fields for two different things that people do."""
@@ -189,6 +192,7 @@ def tell_of_numbers(rng):
             has[who] += n
         elif event != "more" and has[who] > n:
             story.tell(who, event, B=other, n=count(n, fruit))
+            story.subject = None if event == "hand" else story.subject
             has[who] -= n
             has[other] += n if event == "hand" else 0
     probes = []

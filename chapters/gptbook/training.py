@@ -132,6 +132,10 @@ def train(
     if checkpoint is not None:
         options = {"steps": steps, "lr": lr, "warmup": warmup, "weight_decay": weight_decay}
         options |= {"max_norm": max_norm, "accumulate": accumulate, "mixed": mixed}
+        options["config"] = str(getattr(model, "config", None))
+        options["trained"] = sum(
+            p.numel() for group in optimizer.param_groups for p in group["params"]
+        )
         options["loss_fn"] = getattr(loss_fn, "__qualname__", type(loss_fn).__qualname__)
         batches = CountedBatches(batches)
         losses = resume(checkpoint, model, optimizer, batches, options)

@@ -23,7 +23,7 @@ NUM_COMPLETIONS = 4
 # How often each kind of document is written.
 KINDS = {
     "things": 30, "numbers": 8, "walk": 6, "biography": 16, "quiz": 6, "talk": 6, "town": 3,
-    "lesson": 25,
+    "lesson": 36,
 }  # fmt: skip
 
 
@@ -109,7 +109,8 @@ class World:
 
     def talk(self, rng):
         """Somebody tells facts of themselves."""
-        person, other = rng.choice(self.people), rng.choice(WORDS["girls"] + WORDS["boys"])
+        person, names = rng.choice(self.people), WORDS["girls"] + WORDS["boys"]
+        other = rng.choice([name for name in names if name != person.name.split()[0]])
         yield say(rng, SENTENCES["talk"]["open"], N=person.name, other=other)
         for attribute in rng.sample(ATTRIBUTES, rng.randint(1, 3)):
             reply = FACTS[attribute]["reply"].format(v=person.facts[attribute])

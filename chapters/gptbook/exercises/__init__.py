@@ -80,7 +80,7 @@ class Probe:
         if not equal:
             if got is None:
                 hint = "Is a `return` missing?"
-            elif type(got) is not type(wanted) and not isinstance(got, type(wanted)):
+            elif not isinstance(got, type(wanted)) and not converts(got, wanted):
                 hint = f"Return a {type(wanted).__name__}, not a {type(got).__name__}. {hint}"
             raise NotYet(
                 f"{self.called(*arguments)} returned {show(got)}; "
@@ -108,6 +108,11 @@ _repr.maxlist = _repr.maxtuple = _repr.maxdict = _repr.maxset = 12
 def show(value):
     """A short one-line form of `value` for hints."""
     return " ".join(_repr.repr(value).split())
+
+
+def converts(got, wanted):
+    """True if `got` stands for a number as `wanted` is one; then its type is not what is wrong."""
+    return isinstance(wanted, float) and hasattr(got, "__float__")
 
 
 def close(got, wanted, tolerance=1e-6):

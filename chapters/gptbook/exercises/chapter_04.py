@@ -1,7 +1,5 @@
 """Checks of chapter 4's exercises."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 
@@ -25,16 +23,9 @@ def exactly(got, wanted):
 
 @exercise("4.1")
 def rms_norm(answer):
-    ones = torch.ones(2)
+    x, ones = torch.tensor([3.0, 4.0]), torch.ones(2)
     hint = "The squares of 3 and 4 are 9 and 16; their mean is 12.5."
-    answer.expect(
-        torch.tensor([3.0, 4.0]) / 12.5**0.5,
-        torch.tensor([3.0, 4.0]),
-        ones,
-        0.0,
-        same=same,
-        hint=hint,
-    )
+    answer.expect(x / 12.5**0.5, x, ones, 0.0, same=same, hint=hint)
     hint = "The mean goes over the last axis only: each token has its own."
     for shape in [(4,), (2, 3), (2, 5, 8)]:
         x, weight = 3 * random(*shape) + 1, random(shape[-1], seed=1)
@@ -91,6 +82,16 @@ def top_p_filter(answer):
     wanted = torch.tensor([[0.625, 0.375, 0.0, 0.0, 0.0]])
     hint = "0.5 is not enough for 0.75, 0.5 + 0.3 is: keep both, and divide them by their sum."
     answer.expect(wanted, p, 0.75, same=same, hint=hint)
+    hint = "0.5 alone is at least 0.5: nothing more is kept."
+    row = torch.tensor([[0.25, 0.5, 0.25]])
+    answer.expect(torch.tensor([[0.0, 1.0, 0.0]]), row, 0.5, same=same, hint=hint)
+    answer.expect(
+        torch.tensor([[0.0, 0.0, 0.5, 0.5]]),
+        torch.full((1, 4), 0.25),
+        0.5,
+        same=lambda got, wanted: got.shape == wanted.shape and torch.equal(got.sort()[0], wanted),
+        hint="0.25 + 0.25 is enough for 0.5: of four equal tokens, any two are kept.",
+    )
     hint = "The most probable token is always kept."
     answer.expect(torch.tensor([[1.0, 0, 0, 0, 0]]), p, 0.2, same=same, hint=hint)
     hint = "The kept tokens stay at their places; they do not move to the front."
@@ -165,6 +166,14 @@ class TableModel:
         return "model"
 
 
+class SumModel(TableModel):
+    """Looks at the whole text: after it come the logits in the row of the sum of its ids."""
+
+    def __call__(self, ids):
+        super().__call__(ids)  # complains about a wrong shape
+        return self.table[ids.cumsum(dim=1) % len(self.table)]
+
+
 @exercise("4.6")
 def write_until(answer):
     model = TableModel(10.0 * torch.eye(10).roll(1, dims=1))  # after n comes n + 1, after 9 comes 0
@@ -181,13 +190,23 @@ def write_until(answer):
     answer.expect([3, *range(4, 10), 0, 1, 2, 3, 4], model, [3], [3, 4], 20, hint=hint)
     hint = "All of the sequence must be there, in a row, at the end."
     answer.expect([1, 2, 3, 4, 5], model, [1], [2, 4], 4, hint=hint)
+    answer.expect([1, 2, 3, 4, 5], model, [1], [3, 2], 4, hint=hint)
+    model = SumModel(10.0 * torch.eye(10))
+    hint = "This model writes the last digit of the sum of the whole text: give it all of it."
+    answer.expect([1, 2, 3, 6, 2, 4], model, [1, 2], [9], 4, hint=hint)
+    model = SumModel(10.0 * F.one_hot(torch.tensor([0, 1, 1, 2])))  # after 1, it writes 1, 1, 2
+    hint = "The second 1 may be where the sequence begins."
+    answer.expect([1, 1, 1, 2], model, [1], [1, 2], 5, hint=hint)
 
 
-def best_text(table, ids, width, steps):
+def best_text(model, ids, width, steps):
     beams = [(0.0, ids)]
-    logs = table.log_softmax(dim=-1).tolist()
     for _ in range(steps):
-        longer = [(p + q, [*row, i]) for p, row in beams for i, q in enumerate(logs[row[-1]])]
+        longer = [
+            (p + q, [*row, i])
+            for p, row in beams
+            for i, q in enumerate(model(torch.tensor([row]))[0, -1].log_softmax(dim=-1).tolist())
+        ]
         beams = sorted(longer, key=lambda pair: pair[0], reverse=True)[:width]
     return beams[0][1]
 
@@ -206,16 +225,21 @@ def beam_search(answer):
         table = 2 * random(6, 6, seed=seed)
         for width, steps in [(1, 4), (2, 3), (2, 5), (3, 4)]:
             hint = (
-                "Compare sums of log-probabilities: log_softmax of the last place, over all rounds."
+                "Compare sums of log-probabilities: log_softmax of the last place, in all rounds."
             )
-            wanted = best_text(table, [seed % 6], width, steps)
-            answer.expect(wanted, TableModel(table), [seed % 6], width, steps, hint=hint)
+            model = TableModel(table)
+            wanted = best_text(model, [seed % 6], width, steps)
+            answer.expect(wanted, model, [seed % 6], width, steps, hint=hint)
+    hint = "In each round, `width` candidates are kept of all together, not of each."
+    for seed in range(30):
+        model = TableModel(2 * random(8, 8, seed=100 + seed))
+        answer.expect(best_text(model, [0], 2, 6), model, [0], 2, 6, hint=hint)
+    model = SumModel(2 * random(6, 6, seed=3))
+    hint = "Give the model the whole text of each candidate, not its last token alone."
+    answer.expect(best_text(model, [1, 2], 2, 4), model, [1, 2], 2, 4, hint=hint)
     table = random(30, 30, seed=9)
-    wanted = best_text(table, [4], 30, 2)
+    wanted = best_text(TableModel(table), [4], 30, 2)
     exact = table.log_softmax(dim=-1)
-    assert math.isclose(
-        (exact[4][:, None] + exact).max().item(),
-        exact[4, wanted[1]] + exact[wanted[1], wanted[2]],
-        rel_tol=1e-5,
-    )
+    best = exact[4, wanted[1]] + exact[wanted[1], wanted[2]]
+    assert torch.isclose(best, (exact[4][:, None] + exact).max())
     answer.expect(wanted, TableModel(table), [4], 30, 2, hint="With the width V, nothing is lost.")

@@ -40,7 +40,7 @@ CHANGES = [
     {"seed": 1},
     {"seed": 2},
 ]
-FLOPS = 2e13
+FLOPS = 1.5e13
 
 
 def flops_per_token(width, layers, vocabulary):

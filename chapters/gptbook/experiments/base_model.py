@@ -22,8 +22,8 @@ from gptbook.training import train
 from gptbook.world import World
 
 SHAPE = {"embed_dim": 192, "num_layers": 6, "num_heads": 6}
-STEPS, BATCH, RATE, SEED = 6000, 8, 3e-3, 0
-MEASURE_EVERY = 500
+STEPS, BATCH, RATE, SEED = 9000, 8, 3e-3, 0
+MEASURE_EVERY = 1000
 CHECKPOINT = Path.home() / ".cache" / "gptbook" / "base-checkpoint.safetensors"
 
 
