@@ -18,7 +18,10 @@ ALLOWED = {
     "lexicon": ["files"],
     "stories": ["lexicon"],
     "lessons": ["lexicon"],
-    "world": ["lexicon", "stories", "lessons"],
+    "pick": [],
+    "tasks": ["lexicon", "pick"],
+    "world": ["lexicon", "stories", "lessons", "tasks"],
+    "entries": ["lexicon", "tasks", "world"],
     "scoring": [],
     "attention": [],
     "plots": [],
@@ -29,6 +32,7 @@ ALLOWED = {
     "gpt2": ["model", "files", "download"],
     "checkpoints": ["device", "files"],
     "training": ["model", "data", "device", "files", "checkpoints"],
+    "instructions": ["generate", "scoring"],
 }
 TOP = ("exercises", "experiments", "extras")  # may import anything below, and their own package
 

@@ -132,6 +132,8 @@ def test_without_qkv_bias():
 def test_bad_shapes_are_refused():
     with pytest.raises(ValueError, match="embed_dim=10 is not divisible by num_heads=3"):
         CausalSelfAttention(10, 3)
+    with pytest.raises(ValueError, match="embed_dim=10 is not divisible by num_heads=0"):
+        CausalSelfAttention(10, 0)
     with pytest.raises(ValueError, match="25 tokens are more than context_length=24"):
         GPT(CONFIG)(torch.zeros(1, 25, dtype=torch.long))
 

@@ -49,6 +49,17 @@ TAUGHT = {
         "train",
         "evaluate",
     ],
+    "06": [
+        "prompt_pieces",
+        "format_prompt",
+        "Span",
+        "Example",
+        "shared_start",
+        "encode_pieces",
+        "encode_example",
+        "make_labels",
+        "collate",
+    ],
 }
 
 chapters = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from transformers import GPT2LMHeadModel
 
-from gptbook.experiments.base_model import BATCH, MEASURE_EVERY, RATE, SEED, SHAPE, STEPS
+from gptbook.experiments.ablation import CENTER, CHANGES, FLOPS, flops_per_token
+from gptbook.experiments.base_model import BATCH, MEASURE_EVERY, PHASES, SEED, SHAPE
 from gptbook.experiments.repetition import EPOCHS, SEEDS
 from gptbook.gpt2 import BOOK, load_gpt2
 from gptbook.scoring import exact_matches, share
@@ -34,14 +35,16 @@ def test_the_base_model_is_small_and_opens_in_transformers():
 
 def test_the_base_model_is_the_one_of_the_record():
     record = read("base_model")
-    model, config = load_gpt2("book"), {**SHAPE, "batch": BATCH, "rate": RATE, "seed": SEED}
-    for name, value in {**config, "steps": STEPS}.items():
+    model, config = load_gpt2("book"), {**SHAPE, "batch": BATCH, "seed": SEED, "phases": PHASES}
+    for name, value in config.items():
         assert record["options"][name] == value
     for name, value in SHAPE.items():
         assert getattr(model.config, name) == value
+    steps = sum(phase["steps"] for phase in PHASES)
     assert [row["step"] for row in record["curve"]] == list(
-        range(MEASURE_EVERY, STEPS + 1, MEASURE_EVERY)
+        range(MEASURE_EVERY, steps + 1, MEASURE_EVERY)
     )
+    assert len(record["losses"]) == steps // 50
     probes = [
         probe
         for document in World().documents(400, "validation")
@@ -50,6 +53,16 @@ def test_the_base_model_is_the_one_of_the_record():
     ]
     tracking = share(exact_matches(model, load_tokenizer("book"), probes))
     assert tracking == pytest.approx(record["curve"][-1]["tracking"], abs=0.1)
+
+
+def test_the_ablation_changes_one_thing_at_a_time():
+    runs = read("ablation")
+    assert {name: runs[0][name] for name in CENTER} == CENTER
+    assert len(runs) == len(CHANGES)
+    for run in runs:
+        assert {name: run[name] for name in CENTER} in [CENTER | change for change in CHANGES]
+        tokens = FLOPS / flops_per_token(run["width"], run["layers"], run["vocabulary"])
+        assert run["tokens"] == pytest.approx(tokens, rel=0.01)
 
 
 def test_repetition_has_every_run():

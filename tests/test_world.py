@@ -16,6 +16,7 @@ from gptbook.world import ATTRIBUTES, FACTS, KINDS, World, split_of
 
 WORLD = World()
 DOCUMENTS = WORLD.documents(8000)
+STORIES = ("things", "numbers", "walk")
 
 
 def of_kind(kind):
@@ -273,7 +274,7 @@ def test_counts_add_up():
 
 def test_a_pronoun_stands_only_where_one_person_can_be_meant():
     for document in DOCUMENTS:
-        if document.kind not in ("things", "numbers", "walk"):
+        if document.kind not in STORIES:
             continue
         assert not re.search(r"\b(?:from|to|with|when) (?:she|he)\b", document.text)
         sentences = re.split(r"(?<=[.?!]) |(?<=[.?!]\") ", document.text)
@@ -285,7 +286,7 @@ def test_a_pronoun_stands_only_where_one_person_can_be_meant():
 
 def test_no_story_contradicts_itself_about_the_weather():
     for document in DOCUMENTS:
-        if document.kind in ("things", "numbers", "walk"):
+        if document.kind in STORIES:
             found = re.findall(r"(?:It was a?|One) ?(\w+)(?:\.| morning| day)", document.text)
             assert len(set(found) & set(WORDS["weather"])) < 2, document.text
 
@@ -303,9 +304,9 @@ def test_ages_are_in_years():
 
 def test_nobody_meets_a_namesake():
     for document in of_kind("talk"):
-        first, second = re.findall(
-            r"(\w+) (?:met|came to see|talked to|told) (\w+)|^$", f"{document.text}"
-        )[0]
+        [(first, second), *_] = re.findall(
+            r"(\w+) (?:met|came to see|talked to|told) (\w+)", document.text
+        )
         assert first not in (second, "One")
 
 

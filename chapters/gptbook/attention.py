@@ -70,7 +70,7 @@ class CausalSelfAttention(nn.Module):
 
     def __init__(self, embed_dim, num_heads, dropout=0.0, qkv_bias=True):
         super().__init__()
-        if embed_dim % num_heads:
+        if num_heads < 1 or embed_dim % num_heads:
             raise ValueError(f"embed_dim={embed_dim} is not divisible by num_heads={num_heads}")
         self.num_heads, self.dropout = num_heads, dropout
         self.qkv = nn.Linear(embed_dim, 3 * embed_dim, bias=qkv_bias)

@@ -53,7 +53,10 @@ def lay_out_for_generation(model):
 
 
 def check_prompts(config, prompts, max_new_tokens, eos_id=None):
-    """Raise ValueError if a GPT of this `config` cannot go on from all `prompts`, tensors (T,)."""
+    """Return the prompts' lengths, and the longest with `max_new_tokens` more.
+
+    Raises ValueError if a GPT of this `config` cannot go on so far from `prompts`, tensors (T,).
+    """
     if any(prompt.dim() != 1 for prompt in prompts):
         raise ValueError("need a list of rows of ids; put a single row in brackets")
     lengths = [len(prompt) for prompt in prompts]
@@ -73,6 +76,7 @@ def check_prompts(config, prompts, max_new_tokens, eos_id=None):
             f"{max(lengths)} prompt tokens and {max_new_tokens} new ones are {total}, "
             f"more than context_length={config.context_length}"
         )
+    return lengths, total
 
 
 def generate(
@@ -105,10 +109,9 @@ def generate(
         raise ValueError(f"ids must have the shape (B, T), not {tuple(ids.shape)}")
     prompts = [torch.as_tensor(prompt, device=device) for prompt in ids]
     check_sampling(temperature, top_k, top_p)
-    check_prompts(model.config, prompts, max_new_tokens, eos_id)
+    lengths, total = check_prompts(model.config, prompts, max_new_tokens, eos_id)
 
-    lengths = [len(prompt) for prompt in prompts]
-    total, fill = max(lengths) + max_new_tokens, eos_id or 0
+    fill = eos_id or 0
     text = torch.full((len(prompts), total), fill, device=device)  # (B, longest prompt + new)
     for row, prompt in enumerate(prompts):
         text[row, : len(prompt)] = prompt

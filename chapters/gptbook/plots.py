@@ -81,3 +81,21 @@ def draw_rows(rows, mark_new=False):
     ax.set(xlim=(0, widest), ylim=(len(rows) - 0.5, -0.5))
     ax.axis("off")
     return ax
+
+
+def draw_tokens(ax, tokens, marked, width=105):
+    """Draw token texts as boxes in lines of `width` letters; those that are `marked` in colour.
+
+    Line ends are drawn as signs.
+    """
+    x, y = 0.0, 0
+    for token, mark in zip(tokens, marked, strict=True):
+        text = token.replace("\n", "↵")
+        if x + len(text) > width:
+            x, y = 0.0, y - 1
+        color = "#a6d3ee" if mark else "#e4e4e4"
+        box = {"facecolor": color, "edgecolor": "white", "boxstyle": "square,pad=0.25"}
+        ax.text(x, y, text, family="monospace", fontsize=8, bbox=box, color="#111")
+        x += len(text) + 0.9
+    ax.set(xlim=(0, width + 2), ylim=(y - 0.6, 0.9))
+    ax.axis("off")

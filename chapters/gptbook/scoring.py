@@ -1,5 +1,7 @@
 """Exact match: is the most likely continuation of a text the one that is true?"""
 
+import math
+
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
@@ -49,3 +51,14 @@ def share(found):
     if not found:
         raise ValueError("no share of nothing")
     return sum(found) / len(found)
+
+
+def interval(right, count, z=1.96):
+    """The 95 % interval (low, high) for a share, from `right` of `count` (Wilson 1927).
+
+    >>> [round(end, 2) for end in interval(9, 10)]
+    [0.6, 0.98]
+    """
+    middle = (right + z**2 / 2) / (count + z**2)
+    half = z / (count + z**2) * math.sqrt(right * (count - right) / count + z**2 / 4)
+    return max(0.0, middle - half), min(1.0, middle + half)

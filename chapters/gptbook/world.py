@@ -13,6 +13,7 @@ from itertools import islice, product
 from gptbook.lessons import LESSONS
 from gptbook.lexicon import SENTENCES, WORDS, a, capitalize, listed, say
 from gptbook.stories import Document, tell_of_a_walk, tell_of_numbers, tell_of_things
+from gptbook.tasks import TASKS, draw
 
 # For every attribute: statements (in the first four the value comes last, so that a model can be
 # asked to complete them), the question, and a reply in the first person.
@@ -65,22 +66,23 @@ class World:
         """Return the first `count` documents of a `stream`."""
         return list(islice(self.stream(split, seed), count))
 
-    def stream(self, split="training", seed=0):
+    def stream(self, split="training", seed=0, kinds=KINDS):
         """Yield documents of a split without end, the same for the same `seed`.
 
-        One document in ten belongs to "validation", one in ten to "test", the others to "training".
+        `kinds` says how often each kind occurs, of those in `KINDS` and "school". One document in
+        ten belongs to "validation", one in ten to "test", the others to "training".
         """
         if split not in ("training", "validation", "test"):
             raise ValueError(f"split={split!r} is not training, validation or test")
         rng = random.Random(f"{split} {seed}")
         while True:
-            [kind] = rng.choices(list(KINDS), list(KINDS.values()))
+            [kind] = rng.choices(list(kinds), list(kinds.values()))
             document = self.write(kind, rng)
             if split_of(document.text) == split:
                 yield document
 
     def write(self, kind, rng):
-        """Write one document of a kind in `KINDS`."""
+        """Write one document of a kind in `KINDS`, or of the kind "school"."""
         stories = {"things": tell_of_things, "numbers": tell_of_numbers, "walk": tell_of_a_walk}
         if kind in stories:
             return stories[kind](rng)
@@ -92,8 +94,9 @@ class World:
             "quiz": self.quiz,
             "talk": self.talk,
             "town": self.town,
+            "school": self.school,
         }
-        return Document(kind, " ".join(facts[kind](rng)))
+        return Document(kind, ("\n" if kind == "school" else " ").join(facts[kind](rng)))
 
     def biography(self, rng):
         """Some facts of one person, in one of several wordings each."""
@@ -106,6 +109,18 @@ class World:
         """Questions about people who are asked about, and their answers."""
         for person in rng.sample([p for p in self.people if p.asked], rng.randint(2, 4)):
             yield " ".join(self.question(person, rng.choice(ATTRIBUTES)))
+
+    def school(self, rng):
+        """Somebody asks, and pupils answer: the tasks of chapter 6, without what it holds out."""
+        wordings, people = SENTENCES["school"], [person for person in self.people if person.asked]
+        for _ in range(rng.randint(3, 5)):
+            task = rng.choice(list(TASKS))
+            if item := draw(task, rng, self, "training", people):
+                fields, given, output = item
+                question = rng.choice(wordings["questions"][task]).format(**fields)
+                name = rng.choice(WORDS["girls"] + WORDS["boys"])
+                form = rng.choice(wordings["with_text" if given else "plain"])
+                yield form.format(q=question, given=given, o=output, N=name)
 
     def talk(self, rng):
         """Somebody tells facts of themselves."""

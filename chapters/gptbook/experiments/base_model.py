@@ -1,13 +1,15 @@
 """Trains the base model that comes with the book: `python -m gptbook.experiments.base_model`.
 
-Writes the folder gptbook/assets/base, in transformers' format, and chapters/results/base_model.json
-(options, losses and what the model knows, as it went). Interrupted, the same command goes on from
-its checkpoint, ~/.cache/gptbook/base-checkpoint.safetensors.
+First on the small world as it is, then, more gently, on a mixture with scenes from school as well.
+Writes the folder gptbook/assets/base, in transformers' format, and
+chapters/results/base_model.json (options, losses and what the model knows, as it went).
+Interrupted, the same command goes on from its checkpoints, ~/.cache/gptbook/base-*.safetensors.
 """
 
 import json
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -19,50 +21,72 @@ from gptbook.gpt2 import BOOK, save_gpt2
 from gptbook.model import GPT, GPTConfig
 from gptbook.tokenizer import load_tokenizer
 from gptbook.training import train
-from gptbook.world import World
+from gptbook.world import KINDS, World
 
 SHAPE = {"embed_dim": 192, "num_layers": 6, "num_heads": 6}
-STEPS, BATCH, RATE, SEED = 9000, 8, 3e-3, 0
-MEASURE_EVERY = 1000
-CHECKPOINT = Path.home() / ".cache" / "gptbook" / "base-checkpoint.safetensors"
+BATCH, SEED, MEASURE_EVERY = 8, 0, 1000
+PHASES = [
+    {"steps": 9000, "rate": 3e-3, "kinds": KINDS},
+    {
+        "steps": 3000,
+        "rate": 1.5e-3,
+        "kinds": KINDS | {"school": 45, "lesson": 50, "things": 20, "biography": 24},
+    },
+]
+CACHE = Path.home() / ".cache" / "gptbook"
+
+
+def loader_of(phase, seed, world, tokenizer):
+    """Documents of a phase, each read once."""
+    count = phase["steps"] * BATCH * CONTEXT // 55  # a document has 60 tokens, more or less
+    documents = islice(world.stream(seed=seed, kinds=phase["kinds"]), count)
+    ids = encode_documents([document.text for document in documents], tokenizer)
+    loader = make_loader(ids, CONTEXT, BATCH, shuffle=True)
+    if len(loader) < phase["steps"]:
+        raise ValueError(f"{count} documents fill {len(loader)} batches, not {phase['steps']}")
+    return loader
+
+
+def run_phase(number, model, world, tokenizer, record):
+    """Train in one phase; note in `record` every `MEASURE_EVERY` steps what the model knows."""
+    phase, before = PHASES[number], sum(phase["steps"] for phase in PHASES[:number])
+    start = time.time()
+
+    def look(done):
+        if done % MEASURE_EVERY == 0:
+            step = before + done
+            row = {"phase": number + 1, "step": step, "tokens": step * BATCH * CONTEXT}
+            row |= {**measure(model, tokenizer, world), "seconds": round(time.time() - start)}
+            print(row, file=sys.stderr)
+            record["curve"] = [old for old in record["curve"] if old["step"] < step] + [row]
+            write_result("base_model", record)
+
+    if number:  # the first begins with the seed that the model's first weights were drawn with
+        seed_everything(SEED + number)
+    loader = loader_of(phase, SEED + number, world, tokenizer)
+    checkpoint = CACHE / f"base-{number + 1}.safetensors"
+    losses = train(
+        model, loader, phase["steps"], phase["rate"], checkpoint=checkpoint, after_step=look
+    )
+    means = [round(sum(losses[i : i + 50]) / 50, 4) for i in range(0, len(losses), 50)]
+    record["losses"] = record["losses"][: before // 50] + means
+    write_result("base_model", record)
 
 
 def main():
-    """Train, measure every `MEASURE_EVERY` steps, and save the model."""
+    """Train in both phases, and save the model."""
     seed_everything(SEED)
-    CHECKPOINT.parent.mkdir(parents=True, exist_ok=True)
+    CACHE.mkdir(parents=True, exist_ok=True)
     world, tokenizer = World(), load_tokenizer("book")
-    num_documents = STEPS * BATCH * CONTEXT // 55  # a document has 60 tokens, more or less
-    texts = (
-        document.text for document, _ in zip(world.stream(), range(num_documents), strict=False)
-    )
-    loader = make_loader(encode_documents(list(texts), tokenizer), CONTEXT, BATCH, shuffle=True)
-    if len(loader) < STEPS:
-        raise ValueError(f"{num_documents} documents fill {len(loader)} batches, not {STEPS}")
     model = GPT(GPTConfig(tokenizer.vocab_size, CONTEXT, **SHAPE)).to(pick_device())
-    path, start = RESULTS / "base_model.json", time.time()
-    earlier = json.loads(path.read_text())["curve"] if path.exists() and CHECKPOINT.exists() else []
-
-    def log(done):
-        if done % MEASURE_EVERY == 0:
-            row = {
-                "step": done,
-                "tokens": done * BATCH * CONTEXT,
-                **measure(model, tokenizer, world),
-            }
-            row["seconds"] = round(time.time() - start)
-            print(row, file=sys.stderr)
-            earlier[:] = [old for old in earlier if old["step"] < done] + [row]
-            options = {**SHAPE, "steps": STEPS, "batch": BATCH, "rate": RATE, "seed": SEED}
-            options |= {"threads": torch.get_num_threads(), "documents": num_documents}
-            write_result("base_model", {"options": options, "curve": earlier})
-
-    losses = train(model, loader, STEPS, RATE, checkpoint=CHECKPOINT, after_step=log)
-    content = json.loads(path.read_text())
-    content["losses"] = [
-        round(sum(losses[i : i + 50]) / len(losses[i : i + 50]), 4) for i in range(0, STEPS, 50)
-    ]
-    write_result("base_model", content)
+    options = {**SHAPE, "batch": BATCH, "seed": SEED, "threads": torch.get_num_threads()}
+    options["phases"] = PHASES
+    path = RESULTS / "base_model.json"
+    begun = path.exists() and (CACHE / "base-1.safetensors").exists()
+    record = json.loads(path.read_text()) if begun else {"curve": [], "losses": []}
+    record["options"] = options
+    for number in range(len(PHASES)):
+        run_phase(number, model, world, tokenizer, record)
     save_gpt2(model, BOOK, tokenizer.eos_id)
 
 
