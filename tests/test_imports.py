@@ -33,6 +33,11 @@ ALLOWED = {
     "checkpoints": ["device", "files"],
     "training": ["model", "data", "device", "files", "checkpoints"],
     "instructions": ["generate", "scoring"],
+    "adapter": [],
+    "lora": ["adapter"],
+    "dora": ["lora"],
+    "mora": ["adapter"],
+    "adapters": ["adapter", "lora", "dora", "mora", "files", "gpt2"],
 }
 TOP = ("exercises", "experiments", "extras")  # may import anything below, and their own package
 

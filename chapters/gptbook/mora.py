@@ -1,0 +1,102 @@
+"""MoRA: a square matrix in place of two thin ones (arXiv 2405.12130); chapter 9."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from gptbook.adapter import Adapter
+
+
+def square_size(in_features, out_features, rank, kind="sharing"):
+    """The size k of a square with about as many weights as LoRA of this rank: k² ≈ (in + out) · r.
+
+    Rounded as in the authors' code; even for "rotation", which turns pairs.
+
+    >>> square_size(4096, 4096, 8), square_size(768, 768, 8), square_size(768, 768, 8, "rotation")
+    (256, 111, 110)
+    """
+    k = int(math.sqrt((in_features + out_features) * rank) + 0.5)
+    return k // 2 * 2 if kind == "rotation" else k
+
+
+class MoRALinear(Adapter):
+    """y = W x + b + expand(M compress(dropout(x))), where only M (k, k) is trained.
+
+    The input is cut into groups of k, the last one filled up with the beginning of x. "sharing"
+    adds the groups up and repeats what M makes of the sum. "rotation" turns group g by g times an
+    angle for each pair, as rotary positions do, applies M to every group, and strings the results
+    together; where in > out, groups behind the first `out` places have no effect.
+    """
+
+    def __init__(self, base, rank, kind="sharing", dropout=0.0):
+        if rank < 1:
+            raise ValueError(f"rank={rank} must be at least 1")
+        if kind not in ("sharing", "rotation"):
+            raise ValueError(f"kind={kind!r} is not 'sharing' or 'rotation'")
+        k = square_size(base.in_features, base.out_features, rank, kind)
+        if k > base.in_features:
+            raise ValueError(f"rank={rank} makes k={k}, more than the {base.in_features} inputs")
+        super().__init__(base)
+        self.rank, self.kind, self.dropout, self.k = rank, kind, dropout, k
+        self.num_groups = math.ceil(base.in_features / k)
+        self.matrix = nn.Parameter(base.weight.new_zeros(k, k))
+        if kind == "rotation":
+            angles = torch.outer(
+                torch.arange(self.num_groups).float(), 10000.0 ** (-torch.arange(0, k, 2) / k)
+            )
+            angles = torch.cat([angles, angles], dim=1).to(base.weight.device)  # (groups, k)
+            self.register_buffer("cos", angles.cos().to(base.weight.dtype), persistent=False)
+            self.register_buffer("sin", angles.sin().to(base.weight.dtype), persistent=False)
+
+    def change(self, x):
+        """What the adapter adds: x (…, in) -> (…, out)."""
+        missing = self.num_groups * self.k - self.base.in_features
+        groups = torch.cat([x, x[..., :missing]], dim=-1).unflatten(-1, (self.num_groups, self.k))
+        if self.kind == "sharing":
+            y = groups.sum(dim=-2) @ self.matrix.T  # (…, k)
+        else:
+            first, second = groups.chunk(2, dim=-1)
+            turned = groups * self.cos + torch.cat([-second, first], dim=-1) * self.sin
+            y = (turned @ self.matrix.T).flatten(-2)  # (…, groups · k)
+        times = math.ceil(self.base.out_features / y.shape[-1])
+        return torch.cat([y] * times, dim=-1)[..., : self.base.out_features]
+
+    def forward(self, x):
+        """x (…, in) -> (…, out)."""
+        y = self.base(x)
+        return y if self.merged else y + self.change(F.dropout(x, self.dropout, self.training))
+
+    def merged_weight(self):
+        """W plus the change of each unit vector, (out, in)."""
+        return self.base.weight + self.dense_change()
+
+    def dense_change(self):
+        """The change as a table (out, in): what it makes of each unit vector."""
+        return self.change(torch.eye(self.base.in_features).to(self.matrix)).T
+
+    @torch.no_grad()
+    def as_lora(self):
+        """Two factors (A, B) whose product B A is the change: a LoRA of higher rank."""
+        inputs, outputs = self.base.in_features, self.base.out_features
+        if self.kind == "sharing":
+            places = torch.arange(self.num_groups * self.k, device=self.matrix.device)
+            compress = self.matrix.new_zeros(self.k, inputs)  # c_j adds up x_i where p = j mod k
+            compress.index_put_(
+                (places % self.k, places % inputs), self.matrix.new_ones(1), accumulate=True
+            )
+            rows = torch.arange(outputs, device=self.matrix.device) % self.k
+            return compress, self.matrix[rows]
+        change, unit = self.dense_change(), torch.eye(min(inputs, outputs)).to(self.matrix)
+        return (unit, change) if inputs <= outputs else (change, unit)
+
+    @torch.no_grad()
+    def from_lora(self, A, B):
+        """Take the matrix out of the factors that `as_lora` made."""
+        if self.kind == "sharing":
+            rows = B[: self.k]
+        else:
+            rows = (B if self.base.in_features <= self.base.out_features else A)[: self.k, : self.k]
+        self.matrix.zero_()  # rows that reach no output never move from 0
+        self.matrix[: len(rows)] = rows
