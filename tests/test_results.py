@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import GPT2LMHeadModel
 
+from gptbook.experiments import measures
 from gptbook.experiments.ablation import CENTER, CHANGES, FLOPS, flops_per_token
 from gptbook.experiments.base_model import BATCH, MEASURE_EVERY, PHASES, SEED, SHAPE
 from gptbook.experiments.repetition import EPOCHS, SEEDS
@@ -63,6 +64,30 @@ def test_the_ablation_changes_one_thing_at_a_time():
         assert {name: run[name] for name in CENTER} in [CENTER | change for change in CHANGES]
         tokens = FLOPS / flops_per_token(run["width"], run["layers"], run["vocabulary"])
         assert run["tokens"] == pytest.approx(tokens, rel=0.01)
+
+
+def test_the_best_rate_is_searched_with_one_seed_and_run_with_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(measures, "RESULTS", tmp_path)
+    done = []
+
+    def run(options):
+        if len(done) == 5:
+            raise KeyboardInterrupt
+        done.append(options)
+        # With "a", the rate 0.1 is best halfway; with "b", 0.2 is.
+        low = {"a": 0.1, "b": 0.2}[options["variant"]] == options["rate"]
+        return {**options, "validation_losses": [1 if low else 3, 2]}
+
+    settings = [{"variant": "a"}, {"variant": "b"}]
+    arguments = ("trial", settings, (0.1, 0.2), (7, 8), run)
+    with pytest.raises(KeyboardInterrupt):
+        measures.run_at_best_rate(*arguments)
+    done.append("interrupted")
+    measures.run_at_best_rate(*arguments)
+    searched = [(o["variant"], o["rate"], o["seed"]) for o in done[:4]]
+    assert searched == [(v, r, measures.SEARCH_SEED) for v in "ab" for r in (0.1, 0.2)]
+    rest = [(o["variant"], o["rate"], o["seed"]) for o in done[4:] if o != "interrupted"]
+    assert rest == [(v, r, s) for s in (7, 8) for v, r in (("a", 0.1), ("b", 0.2))]
 
 
 def test_repetition_has_every_run():

@@ -7,7 +7,7 @@ from gptbook.data import encode_documents, make_loader
 from gptbook.device import seed_everything
 from gptbook.generate import generate
 from gptbook.model import GPT, GPTConfig
-from gptbook.scoring import exact_matches, share
+from gptbook.scoring import average, by_task, exact_matches, share
 from gptbook.tokenizer import load_tokenizer
 from gptbook.training import train
 from gptbook.world import World
@@ -41,6 +41,15 @@ def test_exact_match_is_what_greedy_generation_writes(model):
         written = generate(model, ids, len(wanted) - ids.shape[1])[0].tolist()
         assert match == (written == wanted)
     assert model.training
+
+
+def test_every_task_weighs_the_same():
+    entries = [{"task": task} for task in "abaa"]
+    found = by_task(entries, [True, False, True, False])
+    assert found == {"a": [True, True, False], "b": [False]}
+    assert average(found) == pytest.approx(1 / 3)
+    with pytest.raises(ValueError, match="shorter"):
+        by_task(entries, [True])
 
 
 def test_pairs_that_cannot_be_scored_are_refused(model):

@@ -31,7 +31,9 @@ def make_entries(split, per_task, seed=0, world=None):
             continue
         found = {}
         for _ in range(200 * per_task + 1000):
-            if len(found) < per_task and (item := draw(task, rng, world, split)):
+            if len(found) == per_task:
+                break
+            if item := draw(task, rng, world, split):
                 fields, given, output = item
                 wording = rng.choice(WORDINGS[task])
                 entry = {"task": task, "instruction": wording.format(**fields)}

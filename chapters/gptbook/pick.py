@@ -17,9 +17,8 @@ def part_of(key):
 class Pick:
     """Draws for a task: new words if `new`, else known ones, and other things from all there are.
 
-    Facts are about `people`, by default about anybody.
-
-    Keeps in mind whether a word was drawn that could have been new.
+    Facts are about `people`, by default about anybody. Keeps in mind whether a word was drawn that
+    could have been new.
     """
 
     def __init__(self, rng, world, split, people=None):
@@ -60,9 +59,7 @@ class Pick:
                 return person, *self.rng.sample(allowed, count)
 
     def _may_ask(self, person, attribute):
-        if (
-            attribute == "friend"
-        ):  # friendship goes both ways: who holds out one side tells the other
+        if attribute == "friend":  # it goes both ways: a side held out is told by the other
             return False
         first_name = person.name.split()[0]
         if self.new:

@@ -1,6 +1,7 @@
 """Exact match: is the most likely continuation of a text the one that is true?"""
 
 import math
+from collections import defaultdict
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -51,6 +52,19 @@ def share(found):
     if not found:
         raise ValueError("no share of nothing")
     return sum(found) / len(found)
+
+
+def by_task(entries, right):
+    """Return {task: its part of `right`}, for a list of True and False, one for each entry."""
+    found = defaultdict(list)
+    for entry, is_right in zip(entries, right, strict=True):
+        found[entry["task"]].append(is_right)
+    return dict(found)
+
+
+def average(found):
+    """The share of True in each list of a dict, averaged: every task weighs the same."""
+    return sum(map(share, found.values())) / len(found)
 
 
 def interval(right, count, z=1.96):

@@ -130,8 +130,8 @@ def _joined(pick):
 def _replaced(pick):
     (old, new), noun = pick.two(WORDS["colours"]), pick.word(NOUNS)
     who, where = pick.word(NAMES), pick.any(WORDS["containers"])
-    forms = ["{n} has {c} {x}.", "The {x} in the {w} is {c}.", "{n} put the {c} {x} into the {w}."]
-    form = pick.any(forms).replace("has {c}", "has the {c}")
+    forms = ["{n} has the {c} {x}.", "The {x} in the {w} is {c}."]
+    form = pick.any([*forms, "{n} put the {c} {x} into the {w}."])
     before, after = (form.format(n=who, c=colour, x=noun, w=where) for colour in (old, new))
     return {"old": old, "new": new}, before, after
 
@@ -214,8 +214,8 @@ def _last_word(pick):
 
 
 def _backwards(pick):
-    row = ", ".join(pick.words(NOUNS, 3))
-    return {}, row, ", ".join(row.split(", ")[::-1])
+    row = pick.words(NOUNS, 3)
+    return {}, ", ".join(row), ", ".join(reversed(row))
 
 
 TASKS = {
@@ -233,9 +233,9 @@ def draw(task, rng, world, split, people=None):
     """Draw (fields, input, output) of a task; None if it came out as an item of another split."""
     pick = Pick(rng, world, split, people)
     item = fields, given, _ = TASKS[task](pick)
+    key = fields.pop("key", None) or (sorted(fields.items()), given)
     if pick.new:
         return item if pick.drew_word else None
     # Facts are parted by person and attribute, whatever task asks for them.
-    key = fields.pop("key", None) or (sorted(fields.items()), given)
     own = task in ABOUT_FACTS or part_of((task, key)) == split
     return item if own else None

@@ -5,8 +5,6 @@ with trained embeddings, at each learning rate of `RATES` and with `SEEDS`. Writ
 chapters/results/finetuning.json after each run, and skips runs that are in it already.
 """
 
-from collections import defaultdict
-
 from gptbook.device import pick_device, seed_everything
 from gptbook.entries import make_entries
 from gptbook.experiments.measures import run_missing
@@ -18,7 +16,7 @@ from gptbook.instructions import (
     prompt_pieces,
     right_answers,
 )
-from gptbook.scoring import share
+from gptbook.scoring import average, by_task
 from gptbook.tokenizer import load_tokenizer
 from gptbook.training import train
 
@@ -44,14 +42,6 @@ def encode(entry, template, tokenizer):
     return encode_pieces(pieces, tokenizer)
 
 
-def score(model, entries, examples):
-    """Exact match, averaged over tasks."""
-    found = defaultdict(list)
-    for entry, right in zip(entries, right_answers(model, examples), strict=True):
-        found[entry["task"]].append(right)
-    return sum(map(share, found.values())) / len(found)
-
-
 def run(options):
     """Finetune once; return the exact match on what is held out."""
     tokenizer = load_tokenizer("book")
@@ -70,7 +60,8 @@ def run(options):
     found = {}
     for split in ("validation", "new combinations", "new words"):
         entries = make_entries(split, 20 if split == "validation" else 100)
-        found[split] = round(score(model, entries, encode_all(entries)), 4)
+        right = right_answers(model, encode_all(entries))
+        found[split] = round(average(by_task(entries, right)), 4)
     return {**options, **found}
 
 
