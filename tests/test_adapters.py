@@ -227,16 +227,21 @@ def test_the_rank_of_what_mora_changes():
 def test_merged_is_as_unmerged_and_comes_back_to_the_last_bit(folder, kind):
     model = adapted(folder, kind).eval()
     wanted, before = model(IDS), copy.deepcopy(model.state_dict())
+    other = adapted(folder, kind)
     merge_adapters(model)
     torch.testing.assert_close(model(IDS), wanted, rtol=1e-10, atol=1e-10)
     assert not torch.equal(
         model.blocks[0].attention.qkv.base.weight, before["blocks.0.attention.qkv.base.weight"]
     )
-    with pytest.raises(ValueError, match="merging twice would add it twice"):
+    with pytest.raises(ValueError, match="merging twice would add them twice"):
         merge_adapters(model)
+    with pytest.raises(ValueError, match="counted twice"):
+        model.state_dict()
+    with pytest.raises(ValueError, match="unmerge it first"):
+        model.load_state_dict(other.state_dict())
     unmerge_adapters(model)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    with pytest.raises(ValueError, match="not merged"):
+    with pytest.raises(ValueError, match="no adapter is merged"):
         unmerge_adapters(model)
 
 
@@ -381,12 +386,12 @@ def test_peft_loads_what_is_saved_and_we_load_it_too(folder, tmp_path, kind, tar
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"peft_type": "IA3"}, "peft_type='IA3'"),
+        ({"peft_type": "IA3"}, "peft_type='IA3'; known: lora"),
         ({"modules_to_save": ["wte"]}, r"uses \['modules_to_save'\]"),
         ({"bias": "all"}, "bias='all'"),
         ({"r": 3}, r"lora_A.weight of .* is \(4, 48\); wanted is \(3, 48\)"),
         ({"use_dora": True}, r"differ in \['lora_magnitude_vector'\]"),
-        ({"use_dora": True, "use_rslora": True}, "DoRA rank-stabilized"),
+        ({"use_dora": True, "use_rslora": True}, "use_dora and use_rslora"),
         ({"exclude_modules": ["c_fc"]}, "exclude_modules"),
         ({"target_modules": ["c_attn"]}, "unknown .*h.0.attn.c_proj"),
         ({"target_modules": "transformer.h.0.*"}, "unknown .*h.1.attn"),
@@ -404,7 +409,7 @@ def test_merged_or_mixed_adapters_are_not_saved(folder, tmp_path):
     model = merge_adapters(adapted(folder, "lora"))
     with pytest.raises(ValueError, match="call unmerge_adapters first"):
         save_adapters(model, tmp_path)
-    with pytest.raises(ValueError, match="need adapters of one kind"):
+    with pytest.raises(ValueError, match="the model has no adapters"):
         save_adapters(load_gpt2(folder), tmp_path)
 
 
@@ -414,7 +419,9 @@ def test_adapters_of_another_base_are_refused(folder, tmp_path):
     other = load_gpt2(folder)
     other.blocks[1].feed_forward.up.weight.data[0, 0] += 0.1
     plain = other(IDS)
-    with pytest.raises(ValueError, match=r"adapter_model.*base has other weights; any_base=True"):
+    with pytest.raises(
+        ValueError, match=r"adapter_model.*for a base with other weights; any_base=True"
+    ):
         load_adapters(other, tmp_path)
     torch.testing.assert_close(other(IDS), plain)
     assert len(adapters_of(load_adapters(other, tmp_path, any_base=True))) == 8
@@ -436,12 +443,33 @@ def test_a_merged_model_may_change_its_type(folder):
     torch.testing.assert_close(model.eval()(IDS), wanted.eval()(IDS), rtol=1e-4, atol=1e-4)
 
 
-def test_dora_keeps_its_norms_when_another_base_is_loaded(folder):
+def test_dora_follows_its_base(folder):
+    """Nothing of the base is remembered that could be out of date."""
     model, other = adapted(folder, "dora"), adapted(folder, "dora")
     for parameter in other.parameters():
         parameter.data *= 1.5
     other.load_state_dict(model.state_dict())
     torch.testing.assert_close(other.eval()(IDS), model.eval()(IDS), rtol=1e-12, atol=1e-12)
+    layer = model.blocks[0].attention.qkv
+    layer.base.weight.data += torch.randn(layer.base.weight.shape)
+    x = torch.randn(5, 48, dtype=torch.float64)
+    wanted = x @ layer.merged_weight().T + layer.base.bias
+    torch.testing.assert_close(layer(x), wanted, rtol=1e-10, atol=1e-10)
+
+
+def test_dora_bears_rows_of_zeros_and_short_numbers():
+    base = nn.Linear(6, 4)
+    base.weight.data[1] = 0
+    layer = DoRALinear(base, rank=2, alpha=2)
+    x = torch.randn(3, 6)
+    torch.testing.assert_close(layer(x), base(x))
+    layer(x).sum().backward()
+    assert all(p.grad.isfinite().all() for p in (layer.lora_A, layer.lora_B, layer.magnitude))
+    for dtype, scale in ((torch.bfloat16, 1.0), (torch.float16, 400.0), (torch.float16, 1e-4)):
+        base = nn.Linear(6, 4, bias=False)
+        base.weight.data *= scale
+        layer = DoRALinear(base.to(dtype), rank=2, alpha=2)
+        torch.testing.assert_close(layer(x.to(dtype)), base(x.to(dtype)), rtol=0.01, atol=0.01)
 
 
 @pytest.mark.skipif(not bf16_works("cpu"), reason="this CPU cannot compute in bfloat16")
@@ -506,3 +534,135 @@ def test_a_model_that_has_adapters_takes_no_second_folder(folder, tmp_path):
     with pytest.raises(ValueError, match="has adapters already"):
         load_adapters(model, tmp_path)
     assert len(adapters_of(model)) == 8
+
+
+@pytest.mark.parametrize(
+    ("layer", "one", "two"),
+    [
+        (LoRALinear, {"alpha": 8}, {"alpha": 8, "rank_stabilized": True}),
+        (LoRALinear, {"alpha": 8}, {"alpha": 8, "dropout": 0.5}),
+        (MoRALinear, {"kind": "sharing"}, {"kind": "rotation"}),
+        (MoRALinear, {"rank": 2}, {"rank": 4}),
+    ],
+)
+def test_what_one_folder_cannot_say_is_not_saved(folder, tmp_path, layer, one, two):
+    model = load_gpt2(folder)
+    add_adapters(model, layer, "qkv", **{"rank": 4} | one)
+    add_adapters(model, layer, "up", **{"rank": 4} | two)
+    with pytest.raises(ValueError, match="adapters of one kind"):
+        save_adapters(model, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_ranks_and_scalings_may_differ(folder, tmp_path):
+    model = load_gpt2(folder)
+    for i, name in enumerate(NAMES):
+        add_adapters(model, LoRALinear, name, rank=2 + i, alpha=3 * i + 1)
+    for parameter in adapter_parameters(model):
+        assert parameter.requires_grad
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    save_adapters(model.eval(), tmp_path)
+    theirs = PeftModel.from_pretrained(GPT2LMHeadModel.from_pretrained(folder), tmp_path)
+    torch.testing.assert_close(theirs(IDS).logits, model(IDS), rtol=1e-5, atol=1e-5)
+    again = load_adapters(load_gpt2(folder), tmp_path).eval()
+    torch.testing.assert_close(again(IDS), model(IDS), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("init", ["pissa", "olora"])
+def test_adapters_that_change_the_base_are_refused(folder, tmp_path, init):
+    config = LoraConfig(r=4, init_lora_weights=init, fan_in_fan_out=True, target_modules=["c_attn"])
+    get_peft_model(GPT2LMHeadModel.from_pretrained(folder), config).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=f"init_lora_weights='{init}'"):
+        load_adapters(load_gpt2(folder), tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["mora, sharing", "mora, rotation"])
+def test_mora_is_read_again_whatever_rounding_it_was_written_with(folder, tmp_path, kind):
+    model = adapted(folder, kind)
+    for dtype in (torch.float64, torch.bfloat16):
+        save_adapters(model.to(dtype), tmp_path)
+        again = load_adapters(load_gpt2(folder), tmp_path, any_base=True)
+        pairs = zip(adapter_parameters(model), adapter_parameters(again), strict=True)
+        assert all(torch.equal(a.float(), b) for a, b in pairs)
+
+
+def test_a_model_is_as_it_was_when_adapters_fail(folder, tmp_path):
+    model = load_gpt2(folder)
+    names = [name for name, _ in model.named_modules()]
+    with pytest.raises(ValueError, match="k=62, more than the 48 inputs"):
+        add_adapters(model, MoRALinear, ["attention.out", "up"], rank=16)
+    save_adapters(adapted(folder, "lora").float(), tmp_path)
+    path = tmp_path / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"alpha_pattern": {"h.1.*": "2"}}))
+    with pytest.raises(ValueError, match=r"adapter_model\.safetensors"):
+        load_adapters(model, tmp_path)
+    assert names == [name for name, _ in model.named_modules()]
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    with pytest.raises(ValueError, match="no targets"):
+        add_adapters(model, LoRALinear, [], rank=2, alpha=2)
+
+
+def test_merged_and_unmerged_do_not_mix(folder):
+    model = merge_adapters(adapted(folder, "lora", ["qkv"]))
+    with pytest.raises(ValueError, match=r"qkv is merged; call unmerge_adapters"):
+        add_adapters(model, LoRALinear, "up", rank=2, alpha=2)
+    with pytest.raises(ValueError, match="nothing to train: all parameters are frozen"):
+        make_optimizer(drop_adapters(model), 1e-3)
+
+
+def test_merging_is_exact_under_autocast_and_inference_mode(folder):
+    model = adapted(folder, "lora").float()
+    other = copy.deepcopy(model)
+    with torch.inference_mode(), autocast("cpu"):
+        merge_adapters(model)
+    merge_adapters(other)
+    for mine, wanted in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(mine, wanted)
+    unmerge_adapters(model)
+    model(IDS).sum().backward()
+
+
+def test_a_checkpoint_belongs_to_the_options_of_its_adapters(folder, tmp_path):
+    data = [(IDS, IDS.roll(-1, 1))]
+    for alpha in (8, 80):
+        model = add_adapters(load_gpt2(folder), LoRALinear, "qkv", rank=4, alpha=alpha)
+        if alpha == 8:
+            train(model, data, 2, 1e-3, checkpoint=tmp_path / "run")
+    with pytest.raises(ValueError, match=r"alpha=8.*alpha=80"):
+        train(model, data, 2, 1e-3, checkpoint=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not JSON"),
+        ("[1]", "an object, not list"),
+        ('{"peft_type": "LORA", "r": "4"}', "r='4'"),
+        ('{"peft_type": "LORA", "r": 4.0}', r"r=4\.0"),
+        ('{"peft_type": "LORA", "lora_alpha": NaN}', "lora_alpha=nan"),
+        ('{"peft_type": "LORA", "gptbook": true}', "gptbook=True"),
+        ('{"peft_type": "LORA", "layers_to_transform": 0}', "layers_to_transform"),
+        ('{"peft_type": "LORA", "target_modules": []}', "unknown tensor"),
+        ('{"peft_type": "LORA", "target_modules": "("}', "unterminated subpattern"),
+        ('{"peft_type": "LORA", "use_dora": true, "use_rslora": true}', "use_dora and use_rslora"),
+    ],
+)
+def test_spoiled_configs_are_refused_by_name(folder, tmp_path, text, message):
+    save_adapters(adapted(folder, "lora").float(), tmp_path)
+    (tmp_path / "adapter_config.json").write_text(text)
+    with pytest.raises(ValueError, match=rf"adapter_(config|model).*{message}"):
+        load_adapters(load_gpt2(folder), tmp_path)
+
+
+def test_spoiled_tensors_are_refused(folder, tmp_path):
+    save_adapters(adapted(folder, "lora").float(), tmp_path)
+    path = tmp_path / "adapter_model.safetensors"
+    tensors = load_file(path)
+    name = next(iter(tensors))
+    for value in (tensors[name] * torch.nan, tensors[name].int()):
+        save_file(tensors | {name: value}, path)
+        with pytest.raises(ValueError, match="not of finite floating-point numbers"):
+            load_adapters(load_gpt2(folder), tmp_path)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="other formats are not read"):
+        load_adapters(load_gpt2(folder), tmp_path)

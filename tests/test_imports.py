@@ -37,7 +37,8 @@ ALLOWED = {
     "lora": ["adapter"],
     "dora": ["lora"],
     "mora": ["adapter"],
-    "adapters": ["adapter", "lora", "dora", "mora", "files", "gpt2"],
+    "peft_config": ["gpt2"],
+    "adapters": ["adapter", "lora", "dora", "mora", "files", "peft_config"],
 }
 TOP = ("exercises", "experiments", "extras")  # may import anything below, and their own package
 

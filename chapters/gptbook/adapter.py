@@ -5,6 +5,7 @@ are the business of `gptbook.adapters`, from where all of this can be imported, 
 """
 
 import fnmatch
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -33,13 +34,14 @@ class Adapter(nn.Module):
         """The weight (out, in) of a linear layer that does what base and adapter do together."""
         raise NotImplementedError
 
-    @torch.no_grad()
     def merge(self):
         """Put what was learned into the base's weight; ValueError if it is there already."""
         if self.merged:
             raise ValueError("this adapter is merged already; merging twice would add it twice")
-        new = self.merged_weight()
-        self.kept, self.base.weight.data = self.base.weight.data, new
+        weight = self.base.weight
+        whole = torch.autocast(weight.device.type, enabled=False)  # not in bfloat16
+        with torch.inference_mode(False), torch.no_grad(), whole:
+            self.kept, weight.data = weight.data, self.merged_weight()
 
     @torch.no_grad()
     def unmerge(self):
@@ -47,6 +49,21 @@ class Adapter(nn.Module):
         if not self.merged:
             raise ValueError("this adapter is not merged")
         self.base.weight.data, self.kept = self.kept.to(self.base.weight), None
+
+    def extra_repr(self):
+        """The options, as `print(model)` shows them and checkpoints compare them."""
+        names = ("rank", "alpha", "rank_stabilized", "kind", "dropout")
+        return ", ".join(f"{name}={getattr(self, name)}" for name in names if hasattr(self, name))
+
+    def _save_to_state_dict(self, *arguments):
+        if self.merged:
+            raise ValueError("a merged adapter would be saved with its change counted twice")
+        super()._save_to_state_dict(*arguments)
+
+    def _load_from_state_dict(self, *arguments):
+        if self.merged:
+            raise ValueError("weights cannot be loaded into a merged adapter; unmerge it first")
+        super()._load_from_state_dict(*arguments)
 
 
 def adapters_of(model):
@@ -70,7 +87,9 @@ def find_layers(model, targets):
     `blocks.[01].*`. Raises ValueError if one of them matches nothing, or a tied head.
     """
     targets = [targets] if isinstance(targets, str) else list(targets)
-    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
+    if not targets:
+        raise ValueError("no targets: which layers shall have adapters?")
+    layers = {n: layer for n, layer in model.named_modules() if n and isinstance(layer, nn.Linear)}
     found = {}
     for target in targets:
         matching = [n for n in layers if fnmatch.fnmatchcase(f".{n}", f"*.{target}")]
@@ -94,71 +113,105 @@ def add_adapters(model, layer, targets, **options):
     """Put `layer(linear, **options)` in place of the linear layers that `targets` mean; see there.
 
     Everything else is frozen, so that only adapters are trained. Returns the model. Raises
-    ValueError if a layer has an adapter already, and for targets that match nothing.
+    ValueError, and leaves the model as it was, if a layer has an adapter already, for targets that
+    match nothing, and if other adapters are merged.
     """
     chosen = find_layers(model, targets)
     for name in chosen:
         if name.endswith(".base"):
             raise ValueError(f"{name.removesuffix('.base')} has an adapter already")
-    attach_adapters(model, {name: layer(linear, **options) for name, linear in chosen.items()})
-    model.requires_grad_(False)
-    for parameter in adapter_parameters(model):  # of earlier adapters, too
-        parameter.requires_grad_(True)
+    _refuse_merged(model)
+    with unchanged_on_error(model):
+        attach_adapters(model, {name: layer(linear, **options) for name, linear in chosen.items()})
+        model.requires_grad_(False)
+        for parameter in adapter_parameters(model):  # of earlier adapters, too
+            parameter.requires_grad_(True)
     return model
+
+
+@contextmanager
+def unchanged_on_error(model):
+    """If the code inside fails, take out the adapters it put in, and unfreeze what it froze."""
+    flags, before = [(p, p.requires_grad) for p in model.parameters()], adapters_of(model)
+    try:
+        yield
+    except BaseException:
+        _put_back(model, {n: a for n, a in adapters_of(model).items() if n not in before})
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+        raise
+
+
+def _put_back(model, adapters):
+    """Put the bases of adapters {name: adapter} in their places."""
+    for name, adapter in adapters.items():
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, adapter.base)
+
+
+def _refuse_merged(model):
+    if merged := [name for name, adapter in adapters_of(model).items() if adapter.merged]:
+        raise ValueError(f"{merged[0]} is merged; call unmerge_adapters first")
 
 
 def attach_adapters(model, adapters):
     """Put adapters {name: adapter} into the places of a model that they are made for."""
+    layers = dict(model.named_modules())
+    for name, adapter in adapters.items():
+        if layers.get(name) is not adapter.base:
+            raise ValueError(f"{name} is not the layer that this adapter was made for")
     for name, adapter in adapters.items():
         parent, _, child = name.rpartition(".")
-        there = model.get_submodule(name)
-        if there is not adapter.base:
-            raise ValueError(f"{name} is not the layer that this adapter was made for")
         setattr(model.get_submodule(parent), child, adapter)
 
 
 def detach_adapters(model):
-    """Take all adapters out, so that the base stands as it was; return them, {name: adapter}."""
+    """Take all adapters out and return them, {name: adapter}.
+
+    The base has its own weights then, still frozen. ValueError if an adapter is merged.
+    """
+    _refuse_merged(model)
     adapters = adapters_of(model)
-    if merged := [name for name, adapter in adapters.items() if adapter.merged]:
-        raise ValueError(f"{merged[0]} is merged; call unmerge_adapters first")
-    for name, adapter in adapters.items():
-        parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, adapter.base)
+    _put_back(model, adapters)
     return adapters
 
 
 def merge_adapters(model):
-    """Merge all adapters of a model; they stay where they are, and can be unmerged."""
-    for adapter in _all(model):
+    """Merge all adapters of a model; they stay where they are, and can be unmerged.
+
+    ValueError if there are none, or if one of them is merged already.
+    """
+    adapters = adapters_of(model).values()
+    if not adapters:
+        raise ValueError("the model has no adapters")
+    if any(adapter.merged for adapter in adapters):
+        raise ValueError("adapters are merged already; merging twice would add them twice")
+    for adapter in adapters:
         adapter.merge()
     return model
 
 
 def unmerge_adapters(model):
-    """Undo `merge_adapters`: every weight of the base is what it was, to the last bit."""
-    for adapter in _all(model):
+    """Undo `merge_adapters`: every weight of the base is what it was, to the last bit.
+
+    ValueError if no adapter is merged.
+    """
+    merged = [adapter for adapter in adapters_of(model).values() if adapter.merged]
+    if not merged:
+        raise ValueError("no adapter is merged")
+    for adapter in merged:
         adapter.unmerge()
     return model
 
 
 def drop_adapters(model):
-    """Merge all adapters for good: a plain model remains, which `save_gpt2` can save."""
-    for name, adapter in adapters_of(model).items():
+    """Merge all adapters for good: a plain model remains, still frozen, for `save_gpt2`."""
+    adapters = adapters_of(model)
+    for adapter in adapters.values():
         if not adapter.merged:
             adapter.merge()
-        parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, adapter.base)
+    _put_back(model, adapters)
     return model
-
-
-def _all(model):
-    adapters = adapters_of(model).values()
-    if not adapters:
-        raise ValueError("the model has no adapters")
-    if len({adapter.merged for adapter in adapters}) > 1:
-        raise ValueError("some adapters are merged and some are not")
-    return adapters
 
 
 def count_parameters(model):

@@ -16,20 +16,22 @@ class DoRALinear(LoRALinear):
 
     def __init__(self, base, rank, alpha, dropout=0.0):
         super().__init__(base, rank, alpha, dropout)
-        self.magnitude = nn.Parameter(base.weight.norm(dim=1))
-        self.register_buffer("base_norm2", (base.weight**2).sum(dim=1))
+        self.magnitude = nn.Parameter(self.row_norms())  # B is zero: the lengths of W
 
     @torch.no_grad()
     def row_norms(self):
-        """‖V‖ of each row (out,), without making V.
+        """‖V‖ of each row (out,), without making V; never 0, and in float32 at least.
 
-        ‖W + sBA‖² = ‖W‖² + 2s · W A^T · B + s² · B (A A^T) · B, row by row; ‖W‖² never changes.
+        ‖W + sBA‖² = ‖W‖² + 2s · W A^T · B + s² · B (A A^T) · B, row by row.
         """
-        A, B, s = self.lora_A, self.lora_B, self.scaling
-        with torch.autocast(A.device.type, enabled=False):  # bfloat16 has but three digits
-            mixed = (B * (self.base.weight @ A.T)).sum(dim=1)
-            own = (B * (B @ (A @ A.T))).sum(dim=1)
-        return (self.base_norm2 + 2 * s * mixed + s**2 * own).clamp(min=0).sqrt()
+        W, s = self.base.weight, self.scaling
+        exact = torch.promote_types(W.dtype, torch.float32)  # bfloat16 has but three digits
+        A, B = self.lora_A.to(exact), self.lora_B.to(exact)
+        with torch.autocast(W.device.type, enabled=False):
+            squares = torch.linalg.vector_norm(W, dim=1, dtype=exact) ** 2
+            squares += 2 * s * (B * (W.to(exact) @ A.T)).sum(dim=1)
+            squares += s**2 * (B * (B @ (A @ A.T))).sum(dim=1)
+        return squares.clamp(min=1e-24).sqrt().to(W.dtype)
 
     def forward(self, x):
         """x (…, in) -> (…, out)."""
@@ -45,5 +47,4 @@ class DoRALinear(LoRALinear):
 
     def merged_weight(self):
         """magnitude · V / ‖V‖, (out, in)."""
-        V = super().merged_weight()
-        return (self.magnitude / V.norm(dim=1))[:, None] * V
+        return (self.magnitude / self.row_norms())[:, None] * super().merged_weight()

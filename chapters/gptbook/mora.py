@@ -42,13 +42,12 @@ class MoRALinear(Adapter):
         self.rank, self.kind, self.dropout, self.k = rank, kind, dropout, k
         self.num_groups = math.ceil(base.in_features / k)
         self.matrix = nn.Parameter(base.weight.new_zeros(k, k))
-        if kind == "rotation":
-            angles = torch.outer(
-                torch.arange(self.num_groups).float(), 10000.0 ** (-torch.arange(0, k, 2) / k)
-            )
-            angles = torch.cat([angles, angles], dim=1).to(base.weight.device)  # (groups, k)
-            self.register_buffer("cos", angles.cos().to(base.weight.dtype), persistent=False)
-            self.register_buffer("sin", angles.sin().to(base.weight.dtype), persistent=False)
+
+    def angles(self):
+        """By how much each number of each group is turned, in radians: (groups, k) in float32."""
+        groups, places = torch.arange(self.num_groups), torch.arange(0, self.k, 2)
+        angles = torch.outer(groups.float(), 10000.0 ** (-places / self.k))
+        return torch.cat([angles, angles], dim=1).to(self.matrix.device)
 
     def change(self, x):
         """What the adapter adds: x (…, in) -> (…, out)."""
@@ -58,7 +57,8 @@ class MoRALinear(Adapter):
             y = groups.sum(dim=-2) @ self.matrix.T  # (…, k)
         else:
             first, second = groups.chunk(2, dim=-1)
-            turned = groups * self.cos + torch.cat([-second, first], dim=-1) * self.sin
+            cos, sin = (part.to(x.dtype) for part in (self.angles().cos(), self.angles().sin()))
+            turned = groups * cos + torch.cat([-second, first], dim=-1) * sin
             y = (turned @ self.matrix.T).flatten(-2)  # (…, groups · k)
         times = math.ceil(self.base.out_features / y.shape[-1])
         return torch.cat([y] * times, dim=-1)[..., : self.base.out_features]

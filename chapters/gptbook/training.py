@@ -44,6 +44,8 @@ def make_optimizer(model, lr, weight_decay=0.1):
     lies in memory as its parameter does, which autograd sees to.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trained:
+        raise ValueError("nothing to train: all parameters are frozen")
     groups = [
         {"params": [p for p in trained if p.dim() >= 2], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
@@ -135,6 +137,9 @@ def train(
         options["config"] = str(getattr(model, "config", None))
         options["trained"] = sum(
             p.numel() for group in optimizer.param_groups for p in group["params"]
+        )
+        options["layers"] = sorted(
+            {f"{type(m).__name__}({m.extra_repr()})" for m in model.modules()}
         )
         options["loss_fn"] = getattr(loss_fn, "__qualname__", type(loss_fn).__qualname__)
         batches = CountedBatches(batches)
