@@ -56,6 +56,7 @@ TAUGHT = {
         "Example",
         "shared_start",
         "encode_pieces",
+        "entry_pieces",
         "encode_example",
         "make_labels",
         "collate",

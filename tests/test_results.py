@@ -1,13 +1,14 @@
 """What comes with the book: the base model, and the results that figures are drawn from."""
 
 import json
+from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import GPT2LMHeadModel
 
-from gptbook.experiments import measures
+from gptbook.experiments import finetuning, masking, measures
 from gptbook.experiments.ablation import CENTER, CHANGES, FLOPS, flops_per_token
 from gptbook.experiments.base_model import BATCH, MEASURE_EVERY, PHASES, SEED, SHAPE
 from gptbook.experiments.repetition import EPOCHS, SEEDS
@@ -88,6 +89,29 @@ def test_the_best_rate_is_searched_with_one_seed_and_run_with_others(tmp_path, m
     assert searched == [(v, r, measures.SEARCH_SEED) for v in "ab" for r in (0.1, 0.2)]
     rest = [(o["variant"], o["rate"], o["seed"]) for o in done[4:] if o != "interrupted"]
     assert rest == [(v, r, s) for s in (7, 8) for v, r in (("a", 0.1), ("b", 0.2))]
+
+
+def test_masking_has_every_run_and_the_best_rate_of_each_variant():
+    runs = read("masking")
+    grid = [(s, t, v) for s in masking.SIZES for t in masking.TASKS for v in masking.VARIANTS]
+    assert len(runs) == len(grid) * (len(masking.RATES) + len(masking.SEEDS))
+    for setting in grid:
+        own = [run for run in runs if (run["size"], run["tasks"], run["variant"]) == setting]
+        search = [run for run in own if run["seed"] == measures.SEARCH_SEED]
+        assert sorted(run["rate"] for run in search) == sorted(masking.RATES)
+        best = min(search, key=measures.lowest_loss)["rate"]
+        chosen = [(run["rate"], run["seed"]) for run in own if "last_exact_match" in run]
+        assert sorted(chosen) == [(best, seed) for seed in masking.SEEDS]
+
+
+def test_finetuning_has_every_run():
+    found = [
+        ({"template": run["template"], "embeddings": run["embeddings"]}, run["rate"], run["seed"])
+        for run in read("finetuning")
+    ]
+    wanted = list(product(finetuning.VARIANTS, finetuning.RATES, finetuning.SEEDS))
+    assert len(found) == len(wanted)
+    assert all(one in found for one in wanted)
 
 
 def test_repetition_has_every_run():

@@ -20,7 +20,7 @@ class DoRALinear(LoRALinear):
 
     @torch.no_grad()
     def row_norms(self):
-        """‖V‖ of each row (out,), without making V; never 0, and in float32 at least.
+        """‖V‖ of each row (out,), without making V; never 0. Computed in float32 at least.
 
         ‖W + sBA‖² = ‖W‖² + 2s · W A^T · B + s² · B (A A^T) · B, row by row.
         """

@@ -130,11 +130,15 @@ def encode_pieces(pieces, tokenizer):
     return Example(ids, spans)
 
 
+def entry_pieces(entry):
+    """The pieces of the whole text of an entry: its prompt, and the response behind a space."""
+    check_entry(entry)
+    return [*prompt_pieces(entry), ("response", " " + entry["output"].strip())]
+
+
 def encode_example(entry, tokenizer):
     """Encode prompt, output and end-of-text of an entry; return an `Example`."""
-    check_entry(entry)
-    response = ("response", " " + entry["output"].strip())
-    return encode_pieces([*prompt_pieces(entry), response], tokenizer)
+    return encode_pieces(entry_pieces(entry), tokenizer)
 
 
 def encode_pair(prompt, completion, tokenizer):

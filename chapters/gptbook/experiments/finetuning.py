@@ -10,10 +10,9 @@ from gptbook.entries import make_entries
 from gptbook.experiments.measures import run_missing
 from gptbook.gpt2 import load_gpt2
 from gptbook.instructions import (
-    check_entry,
     encode_pieces,
+    entry_pieces,
     make_instruction_loader,
-    prompt_pieces,
     right_answers,
 )
 from gptbook.scoring import average, by_task
@@ -32,8 +31,7 @@ STEPS, BATCH = 500, 16
 
 def encode(entry, template, tokenizer):
     """Encode an entry; with the template "line break", each part stands on a line of its own."""
-    check_entry(entry)
-    pieces = [*prompt_pieces(entry), ("response", " " + entry["output"].strip())]
+    pieces = entry_pieces(entry)
     if template == "line break":
         pieces = [
             (kind, text if kind in ("role", "boilerplate") else "\n" + text[1:])
