@@ -120,13 +120,18 @@ def add_adapters(model, layer, targets, **options):
     for name in chosen:
         if name.endswith(".base"):
             raise ValueError(f"{name.removesuffix('.base')} has an adapter already")
-    _refuse_merged(model)
+    refuse_merged(model)
     with unchanged_on_error(model):
         attach_adapters(model, {name: layer(linear, **options) for name, linear in chosen.items()})
-        model.requires_grad_(False)
-        for parameter in adapter_parameters(model):  # of earlier adapters, too
-            parameter.requires_grad_(True)
+        train_only_adapters(model)
     return model
+
+
+def train_only_adapters(model):
+    """Freeze everything but what adapters have added, earlier ones included."""
+    model.requires_grad_(False)
+    for parameter in adapter_parameters(model):
+        parameter.requires_grad_(True)
 
 
 @contextmanager
@@ -149,7 +154,8 @@ def _put_back(model, adapters):
         setattr(model.get_submodule(parent), child, adapter.base)
 
 
-def _refuse_merged(model):
+def refuse_merged(model):
+    """Raise ValueError if an adapter of a model is merged."""
     if merged := [name for name, adapter in adapters_of(model).items() if adapter.merged]:
         raise ValueError(f"{merged[0]} is merged; call unmerge_adapters first")
 
@@ -170,7 +176,7 @@ def detach_adapters(model):
 
     The base has its own weights then, still frozen. ValueError if an adapter is merged.
     """
-    _refuse_merged(model)
+    refuse_merged(model)
     adapters = adapters_of(model)
     _put_back(model, adapters)
     return adapters

@@ -21,6 +21,8 @@ from gptbook.adapter import (
     detach_adapters,
     drop_adapters,
     merge_adapters,
+    refuse_merged,
+    train_only_adapters,
     unchanged_on_error,
     unmerge_adapters,
 )
@@ -82,8 +84,7 @@ def save_adapters(model, folder):
         raise ValueError("the model has no adapters")
     if len(kinds := set(map(_kind, adapters.values()))) > 1:
         raise ValueError(f"a folder holds adapters of one kind, not {sorted(kinds)}")
-    if any(adapter.merged for adapter in adapters.values()):
-        raise ValueError("the adapters are merged; call unmerge_adapters first")
+    refuse_merged(model)
     own = set(map(id, adapter_parameters(model)))
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and id(parameter) not in own:
@@ -144,8 +145,12 @@ def load_adapters(model, folder, any_base=False):
         if not found:
             raise ValueError("no layer of the model is meant")
         with unchanged_on_error(model):
+            adapters = {}
             for name, parts in found.items():
-                _put(model, name, parts, config)
+                base = model.get_submodule(from_gpt2_name(name))
+                adapters[from_gpt2_name(name)] = _make_adapter(base, name, parts, config)
+            attach_adapters(model, adapters)
+            train_only_adapters(model)
     except (ValueError, TypeError, re.error) as error:
         raise ValueError(f"{path}: {error}") from error
     return model
@@ -161,10 +166,10 @@ def _fingerprint(model):
     return sha.hexdigest()
 
 
-def _put(model, name, parts, config):
-    """Put one adapter into its place and fill it."""
+def _make_adapter(base, name, parts, config):
+    """The adapter of a layer, filled with the tensors `parts` that a file has for it."""
     options = {"dropout": config["lora_dropout"]}
-    if mora := config.get("gptbook"):
+    if mora := config["gptbook"]:
         kind, options = MoRALinear, options | {"rank": mora["rank"], "kind": mora["kind"]}
     else:
         kind = DoRALinear if config["use_dora"] else LoRALinear
@@ -172,8 +177,7 @@ def _put(model, name, parts, config):
         options["alpha"] = by_pattern(config["alpha_pattern"], name, config["lora_alpha"])
         if config["use_rslora"]:
             options["rank_stabilized"] = True
-    add_adapters(model, kind, from_gpt2_name(name), **options)
-    adapter = model.get_submodule(from_gpt2_name(name))
+    adapter = kind(base, **options)
     _, wanted = _as_lora(adapter)
     if differ := sorted(wanted.keys() ^ parts.keys()):
         raise ValueError(f"config and tensors of {name} differ in {differ}")
@@ -187,6 +191,7 @@ def _put(model, name, parts, config):
         for key, tensor in _as_lora(adapter)[1].items():  # products, rounded again: not exact
             if (tensor - parts[key].to(tensor)).norm() > 0.01 * tensor.norm():
                 raise ValueError(f"the tensors of {name} are not those of MoRA")
-        return
-    for key, tensor in wanted.items():
-        tensor.data.copy_(parts[key])
+    else:
+        for key, tensor in wanted.items():
+            tensor.data.copy_(parts[key])
+    return adapter

@@ -61,6 +61,7 @@ class World:
             facts["friend"] = names[i ^ 1]  # 0 and 1 are friends, 2 and 3, and so on
             self.people.append(Person(name, asked=i % 4 < 2, facts=facts))
         self.values["friend"] = names
+        self.asked = [person for person in self.people if person.asked]
 
     def documents(self, count, split="training", seed=0):
         """Return the first `count` documents of a `stream`."""
@@ -107,15 +108,15 @@ class World:
 
     def quiz(self, rng):
         """Questions about people who are asked about, and their answers."""
-        for person in rng.sample([p for p in self.people if p.asked], rng.randint(2, 4)):
+        for person in rng.sample(self.asked, rng.randint(2, 4)):
             yield " ".join(self.question(person, rng.choice(ATTRIBUTES)))
 
     def school(self, rng):
         """Somebody asks, and pupils answer: the tasks of chapter 6, without what it holds out."""
-        wordings, people = SENTENCES["school"], [person for person in self.people if person.asked]
+        wordings = SENTENCES["school"]
         for _ in range(rng.randint(3, 5)):
             task = rng.choice(list(TASKS))
-            if item := draw(task, rng, self, "training", people):
+            if item := draw(task, rng, self, "training", self.asked):
                 fields, given, output = item
                 question = rng.choice(wordings["questions"][task]).format(**fields)
                 name = rng.choice(WORDS["girls"] + WORDS["boys"])

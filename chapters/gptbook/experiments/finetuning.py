@@ -7,6 +7,7 @@ chapters/results/finetuning.json after each run, and skips runs that are in it a
 
 from gptbook.device import pick_device, seed_everything
 from gptbook.entries import make_entries
+from gptbook.experiments.instruction_data import PER_TASK
 from gptbook.experiments.measures import run_missing
 from gptbook.gpt2 import load_gpt2
 from gptbook.instructions import (
@@ -50,14 +51,14 @@ def run(options):
     seed_everything(options["seed"])
     model = load_gpt2("book").to(pick_device())
     model.token_embedding.requires_grad_(options["embeddings"] == "trained")
-    examples = encode_all(make_entries("training", 250))
+    examples = encode_all(make_entries("training", PER_TASK["training"]))
     loader = make_instruction_loader(
         examples, BATCH, pad_id=tokenizer.eos_id, shuffle=True, seed=options["seed"]
     )
     train(model, loader, STEPS, options["rate"])
     found = {}
     for split in ("validation", "new combinations", "new words"):
-        entries = make_entries(split, 20 if split == "validation" else 100)
+        entries = make_entries(split, PER_TASK[split])
         right = right_answers(model, encode_all(entries))
         found[split] = round(average(by_task(entries, right)), 4)
     return {**options, **found}
