@@ -74,6 +74,24 @@ def adapted(folder, kind, targets=tuple(NAMES), filled=True, **changes):
     return model
 
 
+@kinds
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(6,), (3, 6), (2, 3, 6), (0, 6), (2, 0, 6)])
+def test_any_number_of_axes(kind, bias, shape):
+    layer, options = KINDS[kind]
+    torch.manual_seed(0)
+    adapter = layer(nn.Linear(6, 8, bias=bias), **options | {"rank": 2})
+    for parameter in adapter.parameters():
+        parameter.data.normal_()
+    x = torch.randn(shape)
+    given = x.clone()
+    y = adapter(x)
+    adapter.merge()
+    assert torch.allclose(y, adapter.base(x), atol=1e-4)
+    assert y.shape == (*shape[:-1], 8)
+    assert torch.equal(x, given)
+
+
 def theirs_name(name):
     _, index, ours = name.split(".", 2)
     return f"transformer.h.{index}.{NAMES[ours]}"

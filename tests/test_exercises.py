@@ -12,6 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import token_table
 
 import gptbook.bpe
@@ -421,6 +422,50 @@ def wrong_wilson(r, n, z=1.96, root=True):
     return middle - reach, middle + reach
 
 
+def wrong_energy_rank(values, wanted, power=2):
+    parts = [value**power for value in values]
+    return next(n for n in range(len(parts) + 1) if sum(parts[:n]) >= wanted * sum(parts))
+
+
+def wrong_svd(W, r, values=True, last=False):
+    U, S, Vh = torch.linalg.svd(W, full_matrices=False)
+    kept = slice(-r, None) if last else slice(r)
+    return U[:, kept] * (S[kept] if values else 1), Vh[kept]
+
+
+def wrong_peft_name(layer, matrix):
+    names = {"qkv": "attn.c_attn", "out": "attn.c_proj", "up": "mlp.c_fc", "down": "mlp.c_proj"}
+    _, index, *_, end = layer.split(".")
+    return f"base_model.model.transformer.h.{index}.{names[end]}.lora_{matrix}.weight"
+
+
+def wrong_dora(W, A, B, m, s, dim=1):
+    V = W + s * B @ A
+    return m[:, None] * V / V.norm(dim=dim, keepdim=True)
+
+
+def wrong_dora_forward(x, of_base, of_lora, W, b, A, B, m, s):
+    g = m / (W + s * B @ A).norm(dim=1)
+    return x @ W.T + b + (g - 1) * (of_base @ W.T) + g * s * (of_lora @ A.T @ B.T)
+
+
+def wrong_lengths(W, w2, A, B, s, twice=2):
+    mixed, own = (B * (W @ A.T)).sum(dim=1), (B * (B @ (A @ A.T))).sum(dim=1)
+    return w2 + twice * s * mixed + s**2 * own
+
+
+def wrong_full_gradient(V, m, g, power=2, sign=1):
+    length = V.norm(dim=1)
+    along = (V * g).sum(dim=1) / length**power
+    return (m / length)[:, None] * (g - sign * along[:, None] * V)
+
+
+def wrong_moved(before, after, dim=1, signed=False):
+    change = after.norm(dim=dim) - before.norm(dim=dim)
+    change = change if signed else change.abs()
+    return change.mean(), (1 - F.cosine_similarity(before, after, dim=dim)).mean()
+
+
 RESPONSE, CONTENT = {"response"}, {"instruction", "input", "response"}
 WRONG = {
     "1.1": [
@@ -767,6 +812,108 @@ WRONG = {
         lambda x, t, r: x[(t != -100) & r].mean() + x[(t != -100) & ~r].mean(),  # 0/0
         lambda x, t, r: wrong_control(x, (t != -100) & r, (t != -100) & ~r) / 2,
         lambda x, t, r: float(wrong_control(x, (t != -100) & r, (t != -100) & ~r)),
+    ],
+    "7.1": [
+        lambda x, W, b, A, B, alpha: x @ W.T + b + alpha * x @ A.T @ B.T,  # not divided by r
+        lambda x, W, b, A, B, alpha: x @ W.T + alpha / len(A) * x @ A.T @ B.T,  # the bias is lost
+        lambda x, W, b, A, B, alpha: x @ W.T + b + alpha / len(x) * x @ A.T @ B.T,
+        lambda x, W, b, A, B, alpha: x @ W.T + b + alpha / len(A) ** 0.5 * x @ A.T @ B.T,
+        lambda x, W, b, A, B, alpha: (x @ W.T + b) * (1 + alpha / len(A)),
+        lambda x, W, b, A, B, alpha: alpha / len(A) * x @ A.T @ B.T,
+    ],
+    "7.2": [
+        lambda shapes, r: sum(out * inside for out, inside in shapes),
+        lambda shapes, r: sum(r * out * inside for out, inside in shapes),
+        lambda shapes, r: sum(2 * r * out for out, inside in shapes),
+        lambda shapes, r: sum(r * (out + inside) + out for out, inside in shapes),  # with biases
+        lambda shapes, r: r * (shapes[0][0] + shapes[0][1]) * len(shapes) if shapes else 0,
+    ],
+    "7.3": [
+        lambda x, g, A, B, s: (torch.outer(B.T @ g, x), torch.outer(g, A @ x)),  # s forgotten
+        lambda x, g, A, B, s: (s * torch.outer(x, B.T @ g), s * torch.outer(A @ x, g)),
+        lambda x, g, A, B, s: (s * torch.outer(g, A @ x), s * torch.outer(B.T @ g, x)),
+        lambda x, g, A, B, s: (torch.zeros_like(A), s * torch.outer(g, A @ x)),
+        lambda x, g, A, B, s: (s * torch.outer(B.T @ g, x), s**2 * torch.outer(g, A @ x)),
+    ],
+    "7.4": [
+        lambda values, wanted: wrong_energy_rank(values, wanted, power=1),
+        lambda values, wanted: wrong_energy_rank(values, wanted) - 1,
+        lambda values, wanted: sum(v**2 >= (1 - wanted) * values[0] ** 2 for v in values),
+        lambda values, wanted: math.ceil(wanted * len(values)),
+        lambda values, wanted: len([v for v in values if v > 0]),
+    ],
+    "7.5": [
+        lambda W, A, B, alpha, s: W + alpha / len(A) * B @ A,  # rank_stabilized is not looked at
+        lambda W, A, B, alpha, s: W + alpha / (len(A) if s else len(A) ** 0.5) * B @ A,
+        lambda W, A, B, alpha, s: W.add_(alpha / (len(A) ** 0.5 if s else len(A)) * B @ A),
+        lambda W, A, B, alpha, s: alpha / (len(A) ** 0.5 if s else len(A)) * B @ A,
+        lambda W, A, B, alpha, s: W + alpha * B @ A,
+    ],
+    "7.6": [
+        lambda W, r: (W[:, :r], torch.eye(r, W.shape[1])),  # the first columns
+        lambda W, r: wrong_svd(W, r, values=False),
+        lambda W, r: wrong_svd(W, r, last=True),
+        lambda W, r: wrong_svd(W, r)[::-1],
+        lambda W, r: wrong_svd(W, min(W.shape)),
+    ],
+    "7.7": [
+        lambda layer, matrix: f"base_model.model.{layer}.lora_{matrix}.weight",
+        lambda layer, matrix: wrong_peft_name(layer, matrix).removesuffix(".weight"),
+        lambda layer, matrix: wrong_peft_name(layer, matrix).replace("transformer.", ""),
+        lambda layer, matrix: wrong_peft_name(layer, "A"),
+        lambda layer, matrix: wrong_peft_name(layer[:8] + layer[layer.index(".", 8) :], matrix),
+        lambda layer, matrix: wrong_peft_name(layer, matrix).replace("c_fc", "c_proj"),
+    ],
+    "8.1": [
+        lambda W: (W.norm(dim=0), W / W.norm(dim=0)),  # the wrong axis
+        lambda W: (W.norm(dim=1), W),
+        lambda W: (W.norm(dim=1), W / W.norm()),
+        lambda W: (W.norm(dim=1, keepdim=True), W / W.norm(dim=1, keepdim=True)),
+        lambda W: ((W**2).sum(dim=1), W / (W**2).sum(dim=1)[:, None]),
+    ],
+    "8.2": [
+        lambda W, A, B, m, s: wrong_dora(W, A, B, m, s, dim=0),
+        lambda W, A, B, m, s: W + s * B @ A,
+        lambda W, A, B, m, s: (m / W.norm(dim=1))[:, None] * (W + s * B @ A),  # the old length
+        lambda W, A, B, m, s: (m / (W + s * B @ A).norm())[:, None] * (W + s * B @ A),
+        lambda W, A, B, m, s: wrong_dora(W, A, B, m, 1.0),
+        lambda W, A, B, m, s: F.normalize(W + s * B @ A, dim=1),  # m forgotten
+    ],
+    "8.3": [
+        lambda x, d, W, b, A, B, m, s: d @ wrong_dora(W, A, B, m, s).T + b,  # all is dropped
+        lambda x, d, W, b, A, B, m, s: x @ wrong_dora(W, A, B, m, s).T + b,  # nothing is
+        lambda x, d, W, b, A, B, m, s: wrong_dora_forward(x, x, d, W, b, A, B, m, s),
+        lambda x, d, W, b, A, B, m, s: wrong_dora_forward(x, d, d, W, 2 * b, A, B, m, s),
+        lambda x, d, W, b, A, B, m, s: wrong_dora_forward(x, d, d, W, 0 * b, A, B, m, s),
+        lambda x, d, W, b, A, B, m, s: F.normalize(x @ (W + s * B @ A).T, dim=1) * m + b,
+    ],
+    "8.4": [
+        lambda W, w2, A, B, s: (W + s * B @ A).norm(dim=1),  # makes the table
+        lambda W, w2, A, B, s: torch.addmm(W, B, A, alpha=s).norm(dim=1),  # so does this
+        lambda W, w2, A, B, s: w2.sqrt(),
+        lambda W, w2, A, B, s: (w2 + s**2 * (B * (B @ (A @ A.T))).sum(dim=1)).sqrt(),
+        lambda W, w2, A, B, s: wrong_lengths(W, w2, A, B, s, twice=1) ** 0.5,
+        lambda W, w2, A, B, s: wrong_lengths(W, w2, A, B, s),  # the root is missing
+    ],
+    "8.5": [
+        lambda x, g, W, A, B, s: g * ((W + s * B @ A) @ x),  # not divided by the length
+        lambda x, g, W, A, B, s: g * (W @ x) / W.norm(dim=1),  # as at the beginning
+        lambda x, g, W, A, B, s: (W + s * B @ A) @ x / (W + s * B @ A).norm(dim=1),
+        lambda x, g, W, A, B, s: g * ((W + s * B @ A) @ x) / (W @ x + s * B @ A @ x).norm(),
+    ],
+    "8.6": [
+        lambda V, m, g: (m / V.norm(dim=1))[:, None] * g,  # the length as a constant
+        lambda V, m, g: g - ((V * g).sum(dim=1) / V.norm(dim=1) ** 2)[:, None] * V,
+        lambda V, m, g: wrong_full_gradient(V, m, g, power=1),
+        lambda V, m, g: wrong_full_gradient(V, m, g, sign=-1),
+        lambda V, m, g: (m / V.norm(dim=1))[:, None] * (g - (V * g).sum() / V.norm() ** 2 * V),
+    ],
+    "8.7": [
+        lambda before, after: wrong_moved(before, after, dim=0),
+        lambda before, after: wrong_moved(before, after, signed=True),
+        lambda before, after: (wrong_moved(before, after)[0], 1 - wrong_moved(before, after)[1]),
+        lambda before, after: wrong_moved(before, after)[::-1],
+        lambda before, after: ((after - before).norm(dim=1).mean(), wrong_moved(before, after)[1]),
     ],
 }
 

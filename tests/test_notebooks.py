@@ -61,6 +61,8 @@ TAUGHT = {
         "make_labels",
         "collate",
     ],
+    "07": ["Adapter", "LoRALinear", "find_layers", "_without_numbers", "attach_adapters"],
+    "08": ["DoRALinear"],
 }
 
 chapters = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import GPT2LMHeadModel
 
-from gptbook.experiments import finetuning, masking, measures
+from gptbook.experiments import adapters, finetuning, masking, measures
 from gptbook.experiments.ablation import CENTER, CHANGES, FLOPS, flops_per_token
 from gptbook.experiments.base_model import BATCH, MEASURE_EVERY, PHASES, SEED, SHAPE
 from gptbook.experiments.repetition import EPOCHS, SEEDS
@@ -102,6 +102,22 @@ def test_masking_has_every_run_and_the_best_rate_of_each_variant():
         best = min(search, key=measures.lowest_loss)["rate"]
         chosen = [(run["rate"], run["seed"]) for run in own if "last_exact_match" in run]
         assert sorted(chosen) == [(best, seed) for seed in masking.SEEDS]
+
+
+def test_adapters_has_every_run_and_the_best_rate_of_each_way():
+    runs = read("adapters")
+    ways = [(adapters.FULL, adapters.FULL_RATES)]
+    ways += [(way, adapters.RATES) for way in adapters.ADAPTERS]
+    assert len(runs) == sum(len(rates) + len(adapters.SEEDS) for _, rates in ways)
+    for way, rates in ways:
+        own = [run for run in runs if way.items() <= run.items()]
+        search = [run for run in own if run["seed"] == measures.SEARCH_SEED]
+        assert sorted(run["rate"] for run in search) == sorted(rates)
+        best = min(search, key=measures.lowest_loss)["rate"]
+        chosen = [run for run in own if "new words" in run]
+        assert [(run["rate"], run["seed"]) for run in chosen] == [(best, s) for s in adapters.SEEDS]
+        looks = adapters.CHECKS if way["targets"] == "all" else 0
+        assert all(list(map(len, run["changes"])) == [24] * looks for run in chosen)
 
 
 def test_finetuning_has_every_run():

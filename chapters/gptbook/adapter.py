@@ -39,7 +39,7 @@ class Adapter(nn.Module):
         if self.merged:
             raise ValueError("this adapter is merged already; merging twice would add it twice")
         weight = self.base.weight
-        whole = torch.autocast(weight.device.type, enabled=False)  # not in bfloat16
+        whole = torch.autocast(weight.device.type, enabled=False)  # not in bf16
         with torch.inference_mode(False), torch.no_grad(), whole:
             self.kept, weight.data = weight.data, self.merged_weight()
 
@@ -94,7 +94,9 @@ def find_layers(model, targets):
     for target in targets:
         matching = [n for n in layers if fnmatch.fnmatchcase(f".{n}", f"*.{target}")]
         if not matching:
-            raise ValueError(f"no linear layer is called {target!r}; there are {_kinds(layers)}")
+            raise ValueError(
+                f"no linear layer is called {target!r}; there are {_without_numbers(layers)}"
+            )
         found |= {name: layers[name] for name in matching}
     for layer in found.values():
         others = [n for n, p in model.named_parameters(remove_duplicate=False) if p is layer.weight]
@@ -104,7 +106,7 @@ def find_layers(model, targets):
     return {name: found[name] for name in layers if name in found}
 
 
-def _kinds(names):
+def _without_numbers(names):
     """The names of layers, with one * in place of numbers."""
     return sorted({".".join("*" if p.isdigit() else p for p in name.split(".")) for name in names})
 

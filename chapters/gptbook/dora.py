@@ -25,7 +25,7 @@ class DoRALinear(LoRALinear):
         ‖W + sBA‖² = ‖W‖² + 2s · W A^T · B + s² · B (A A^T) · B, row by row.
         """
         W, s = self.base.weight, self.scaling
-        exact = torch.promote_types(W.dtype, torch.float32)  # bfloat16 has but three digits
+        exact = torch.promote_types(W.dtype, torch.float32)  # bf16 has but three digits
         A, B = self.lora_A.to(exact), self.lora_B.to(exact)
         with torch.autocast(W.device.type, enabled=False):
             squares = torch.linalg.vector_norm(W, dim=1, dtype=exact) ** 2
@@ -37,13 +37,18 @@ class DoRALinear(LoRALinear):
         """x (…, in) -> (…, out)."""
         if self.merged:
             return self.base(x)
+        W, bias = self.base.weight, self.base.bias
         scale = self.magnitude / self.row_norms()  # (out,): 1 in the beginning
-        dropped = F.dropout(x, self.dropout, self.training)
-        low = (dropped @ self.lora_A.T) @ (self.scaling * self.lora_B).T
+        rows = x.reshape(-1, self.base.in_features)
+        dropped = F.dropout(rows, self.dropout, self.training)
+        y = F.linear(dropped, W)
+        low, B = dropped @ self.lora_A.T, (self.scaling * self.lora_B).T
         if self.training and self.dropout > 0:  # what reaches W unchanged has seen no dropout
-            return self.base(x) + (scale - 1) * F.linear(dropped, self.base.weight) + scale * low
-        y = scale * (F.linear(x, self.base.weight) + low)
-        return y if self.base.bias is None else y + self.base.bias
+            y = self.base(rows) + (scale - 1) * y + scale * (low @ B)
+        else:
+            y.addmm_(low, B.to(y.dtype))
+            y = scale * y if bias is None else torch.addcmul(bias, y, scale)
+        return y.view(*x.shape[:-1], self.base.out_features)
 
     def merged_weight(self):
         """magnitude · V / ‖V‖, (out, in)."""

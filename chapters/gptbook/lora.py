@@ -25,11 +25,15 @@ class LoRALinear(Adapter):
 
     def forward(self, x):
         """x (…, in) -> (…, out)."""
-        y = self.base(x)
         if self.merged:
-            return y
-        low = F.dropout(x, self.dropout, self.training) @ self.lora_A.T  # (…, r)
-        return y + low @ (self.scaling * self.lora_B).T
+            return self.base(x)
+        rows = x.reshape(-1, self.base.in_features)
+        low = F.dropout(rows, self.dropout, self.training) @ self.lora_A.T  # (rows, r)
+        y = self.base(rows)
+        y.addmm_(
+            low, (self.scaling * self.lora_B).T.to(y.dtype)
+        )  # in place: makes no further table
+        return y.view(*x.shape[:-1], self.base.out_features)
 
     def merged_weight(self):
         """W + scaling · B A, (out, in)."""

@@ -120,6 +120,21 @@ def close(got, wanted, tolerance=1e-6):
     return abs(got - wanted) <= tolerance * max(1.0, abs(wanted))
 
 
+def alike(got, wanted):
+    """True if two tensors, or tuples of them, have the same shapes and numbers, up to rounding."""
+    if isinstance(wanted, tuple):
+        return len(got) == len(wanted) and all(map(alike, got, wanted))
+    if torch.bool in (got.dtype, wanted.dtype):
+        return torch.equal(got, wanted) and got.dtype == wanted.dtype
+    return got.shape == wanted.shape and torch.allclose(got.float(), wanted, atol=1e-5)
+
+
+def drawn(*shapes, seed=0):
+    """A list of random tensors of these shapes, the same for the same seed."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=generator) for shape in shapes]
+
+
 def exercise(number):
     """Register the decorated function as the check of exercise `number`; it gets a `Probe`."""
 

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from gptbook.exercises import exercise
+from gptbook.exercises import alike, exercise
 
 
 def random(*shape, seed=0):
@@ -11,20 +11,13 @@ def random(*shape, seed=0):
     return 2 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def same(got, wanted):
-    """True if two tensors have the same shape and the same numbers, up to rounding."""
-    if torch.bool in (got.dtype, wanted.dtype):
-        return got.dtype == wanted.dtype and torch.equal(got, wanted)
-    return got.shape == wanted.shape and torch.allclose(got.float(), wanted, atol=1e-5)
-
-
 @exercise("3.1")
 def causal_mask(answer):
     wanted = torch.tensor([[True, False, False], [True, True, False], [True, True, True]])
     hint = "Row t is True for the columns 0 to t, as booleans."
-    answer.expect(wanted, 3, same=same, hint=hint)
-    answer.expect(torch.ones(1, 1, dtype=torch.bool), 1, same=same, hint="A token sees itself.")
-    answer.expect(torch.tril(torch.ones(7, 7)) > 0, 7, same=same, hint=hint)
+    answer.expect(wanted, 3, same=alike, hint=hint)
+    answer.expect(torch.ones(1, 1, dtype=torch.bool), 1, same=alike, hint="A token sees itself.")
+    answer.expect(torch.tril(torch.ones(7, 7)) > 0, 7, same=alike, hint=hint)
 
 
 @exercise("3.2")
@@ -43,7 +36,7 @@ def attention_weights(answer):
             )[0],
             q,
             k,
-            same=same,
+            same=alike,
             hint=hint,
         )
 
@@ -53,7 +46,7 @@ def window_mask(answer):
     for T, window in [(4, 1), (5, 2), (6, 3), (4, 9)]:
         wanted = [[t - window < s <= t for s in range(T)] for t in range(T)]
         hint = "The window holds the token itself and the window - 1 tokens before it."
-        answer.expect(torch.tensor(wanted), T, window, same=same, hint=hint)
+        answer.expect(torch.tensor(wanted), T, window, same=alike, hint=hint)
 
 
 @exercise("3.4")
@@ -64,7 +57,7 @@ def split_heads(answer):
         hint = (
             "Head h has the numbers h·D/H to (h+1)·D/H of every token; the axes are (B, H, T, D/H)."
         )
-        answer.expect(torch.stack(pieces, dim=1), x, H, same=same, hint=hint)
+        answer.expect(torch.stack(pieces, dim=1), x, H, same=alike, hint=hint)
 
 
 @exercise("3.5")
@@ -73,7 +66,7 @@ def join_heads(answer):
         x = random(B, H, T, head_dim)
         wanted = torch.cat([x[:, h] for h in range(H)], dim=-1)
         hint = "The numbers of the first head come first, then those of the second, for each token."
-        answer.expect(wanted, x, same=same, hint=hint)
+        answer.expect(wanted, x, same=alike, hint=hint)
 
 
 @exercise("3.6")
@@ -82,4 +75,4 @@ def attend_once(answer):
     for S, D in [(1, 4), (3, 2), (6, 8), (5, 3)]:
         q, keys, values = random(D, seed=S), random(S, D, seed=1), random(S, D, seed=2)
         wanted = F.scaled_dot_product_attention(q[None, None], keys[None], values[None])[0, 0]
-        answer.expect(wanted, q, keys, values, same=same, hint=hint)
+        answer.expect(wanted, q, keys, values, same=alike, hint=hint)

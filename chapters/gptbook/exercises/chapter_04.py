@@ -3,17 +3,12 @@
 import torch
 import torch.nn.functional as F
 
-from gptbook.exercises import NotYet, exercise, show
+from gptbook.exercises import NotYet, alike, exercise, show
 from gptbook.model import GPT, GPTConfig
 
 
 def random(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def same(got, wanted):
-    """True if two tensors have the same shape and the same numbers, up to rounding."""
-    return got.shape == wanted.shape and torch.allclose(got.float(), wanted, atol=1e-5)
 
 
 def exactly(got, wanted):
@@ -25,18 +20,18 @@ def exactly(got, wanted):
 def rms_norm(answer):
     x, ones = torch.tensor([3.0, 4.0]), torch.ones(2)
     hint = "The squares of 3 and 4 are 9 and 16; their mean is 12.5."
-    answer.expect(x / 12.5**0.5, x, ones, 0.0, same=same, hint=hint)
+    answer.expect(x / 12.5**0.5, x, ones, 0.0, same=alike, hint=hint)
     hint = "The mean goes over the last axis only: each token has its own."
     for shape in [(4,), (2, 3), (2, 5, 8)]:
         x, weight = 3 * random(*shape) + 1, random(shape[-1], seed=1)
         answer.expect(
-            F.rms_norm(x, shape[-1:], weight, 1e-5), x, weight, 1e-5, same=same, hint=hint
+            F.rms_norm(x, shape[-1:], weight, 1e-5), x, weight, 1e-5, same=alike, hint=hint
         )
     zeros = torch.zeros(1, 2)
-    answer.expect(zeros, zeros, ones, 1e-5, same=same, hint="eps keeps 0 from being divided by 0.")
+    answer.expect(zeros, zeros, ones, 1e-5, same=alike, hint="eps keeps 0 from being divided by 0.")
     hint = "eps is added to the mean of the squares, under the root."
     answer.expect(
-        torch.tensor([3.0, 4.0]) / 5, torch.tensor([3.0, 4.0]), ones, 12.5, same=same, hint=hint
+        torch.tensor([3.0, 4.0]) / 5, torch.tensor([3.0, 4.0]), ones, 12.5, same=alike, hint=hint
     )
 
 
@@ -81,10 +76,10 @@ def top_p_filter(answer):
     p = torch.tensor([[0.5, 0.3, 0.1, 0.06, 0.04]])
     wanted = torch.tensor([[0.625, 0.375, 0.0, 0.0, 0.0]])
     hint = "0.5 is not enough for 0.75, 0.5 + 0.3 is: keep both, and divide them by their sum."
-    answer.expect(wanted, p, 0.75, same=same, hint=hint)
+    answer.expect(wanted, p, 0.75, same=alike, hint=hint)
     hint = "0.5 alone is at least 0.5: nothing more is kept."
     row = torch.tensor([[0.25, 0.5, 0.25]])
-    answer.expect(torch.tensor([[0.0, 1.0, 0.0]]), row, 0.5, same=same, hint=hint)
+    answer.expect(torch.tensor([[0.0, 1.0, 0.0]]), row, 0.5, same=alike, hint=hint)
     answer.expect(
         torch.tensor([[0.0, 0.0, 0.5, 0.5]]),
         torch.full((1, 4), 0.25),
@@ -93,9 +88,9 @@ def top_p_filter(answer):
         hint="0.25 + 0.25 is enough for 0.5: of four equal tokens, any two are kept.",
     )
     hint = "The most probable token is always kept."
-    answer.expect(torch.tensor([[1.0, 0, 0, 0, 0]]), p, 0.2, same=same, hint=hint)
+    answer.expect(torch.tensor([[1.0, 0, 0, 0, 0]]), p, 0.2, same=alike, hint=hint)
     hint = "The kept tokens stay at their places; they do not move to the front."
-    answer.expect(wanted.flip(1), p.flip(1), 0.75, same=same, hint=hint)
+    answer.expect(wanted.flip(1), p.flip(1), 0.75, same=alike, hint=hint)
     rows = torch.cat([p, torch.full((1, 5), 0.2), p[:, [3, 0, 4, 1, 2]]])
     wanted = torch.zeros(3, 5)
     wanted[0, :3] = p[0, :3] / 0.9
@@ -104,7 +99,7 @@ def top_p_filter(answer):
     if not isinstance(got, torch.Tensor) or got.shape != (3, 5):
         raise NotYet(f"{answer.called(rows, 0.85)} returned {show(got)}; expected a tensor (3, 5).")
     for i in (0, 2):
-        if not same(got[i], wanted[i]):
+        if not alike(got[i], wanted[i]):
             raise NotYet(
                 f"Of three rows, row {i} became {show(got[i])}; expected {show(wanted[i])}. "
                 "Each row is filtered by itself."
@@ -120,7 +115,7 @@ def top_p_filter(answer):
                 total += row[i].item()
                 kept[i] = row[i]
         wanted /= wanted.sum(dim=-1, keepdim=True)
-        answer.expect(wanted, random_rows, share, same=same, hint="Each row adds up to 1 again.")
+        answer.expect(wanted, random_rows, share, same=alike, hint="Each row adds up to 1 again.")
 
 
 @exercise("4.5")
@@ -136,7 +131,7 @@ def penalise(answer):
         ([2, 2, 2], [2.0, -1.0, 2.0, 0.0], "A token that occurs several times is penalised once."),
     ):
         ids, wanted = torch.tensor([ids]), torch.tensor([wanted])
-        answer.expect(wanted, logits, ids, 2.0, same=same, hint=hint)
+        answer.expect(wanted, logits, ids, 2.0, same=alike, hint=hint)
     for seed in range(3):
         logits = 3 * random(4, 10, seed=seed)
         ids = torch.randint(10, (4, 6), generator=torch.Generator().manual_seed(seed))
@@ -145,7 +140,7 @@ def penalise(answer):
             for id in set(ids[row].tolist()):
                 wanted[row, id] *= 1 / 1.5 if wanted[row, id] > 0 else 1.5
         hint = "Each row of logits belongs to the same row of ids."
-        answer.expect(wanted, logits, ids, 1.5, same=same, hint=hint)
+        answer.expect(wanted, logits, ids, 1.5, same=alike, hint=hint)
 
 
 class TableModel:
