@@ -91,17 +91,24 @@ def test_the_best_rate_is_searched_with_one_seed_and_run_with_others(tmp_path, m
     assert rest == [(v, r, s) for s in (7, 8) for v, r in (("a", 0.1), ("b", 0.2))]
 
 
+def runs_at_best_rate(runs, setting, rates, seeds, measured):
+    """Check the search and the seeds of a setting; return its runs that hold `measured`."""
+    own = [run for run in runs if setting.items() <= run.items()]
+    search = [run for run in own if run["seed"] == measures.SEARCH_SEED]
+    assert sorted(run["rate"] for run in search) == sorted(rates)
+    best = min(search, key=measures.lowest_loss)["rate"]
+    chosen = [run for run in own if measured in run]
+    assert [(run["rate"], run["seed"]) for run in chosen] == [(best, seed) for seed in seeds]
+    return chosen
+
+
 def test_masking_has_every_run_and_the_best_rate_of_each_variant():
     runs = read("masking")
     grid = [(s, t, v) for s in masking.SIZES for t in masking.TASKS for v in masking.VARIANTS]
     assert len(runs) == len(grid) * (len(masking.RATES) + len(masking.SEEDS))
-    for setting in grid:
-        own = [run for run in runs if (run["size"], run["tasks"], run["variant"]) == setting]
-        search = [run for run in own if run["seed"] == measures.SEARCH_SEED]
-        assert sorted(run["rate"] for run in search) == sorted(masking.RATES)
-        best = min(search, key=measures.lowest_loss)["rate"]
-        chosen = [(run["rate"], run["seed"]) for run in own if "last_exact_match" in run]
-        assert sorted(chosen) == [(best, seed) for seed in masking.SEEDS]
+    for size, tasks, variant in grid:
+        setting = {"size": size, "tasks": tasks, "variant": variant}
+        runs_at_best_rate(runs, setting, masking.RATES, masking.SEEDS, "last_exact_match")
 
 
 def test_adapters_has_every_run_and_the_best_rate_of_each_way():
@@ -110,12 +117,7 @@ def test_adapters_has_every_run_and_the_best_rate_of_each_way():
     ways += [(way, adapters.RATES) for way in adapters.ADAPTERS]
     assert len(runs) == sum(len(rates) + len(adapters.SEEDS) for _, rates in ways)
     for way, rates in ways:
-        own = [run for run in runs if way.items() <= run.items()]
-        search = [run for run in own if run["seed"] == measures.SEARCH_SEED]
-        assert sorted(run["rate"] for run in search) == sorted(rates)
-        best = min(search, key=measures.lowest_loss)["rate"]
-        chosen = [run for run in own if "new words" in run]
-        assert [(run["rate"], run["seed"]) for run in chosen] == [(best, s) for s in adapters.SEEDS]
+        chosen = runs_at_best_rate(runs, way, rates, adapters.SEEDS, "new words")
         looks = adapters.CHECKS if way["targets"] == "all" else 0
         assert all(list(map(len, run["changes"])) == [24] * looks for run in chosen)
 

@@ -30,9 +30,8 @@ class LoRALinear(Adapter):
         rows = x.reshape(-1, self.base.in_features)
         low = F.dropout(rows, self.dropout, self.training) @ self.lora_A.T  # (rows, r)
         y = self.base(rows)
-        y.addmm_(
-            low, (self.scaling * self.lora_B).T.to(y.dtype)
-        )  # in place: makes no further table
+        # In place: makes no further table.
+        y.addmm_(low, (self.scaling * self.lora_B).T.to(y.dtype))
         return y.view(*x.shape[:-1], self.base.out_features)
 
     def merged_weight(self):

@@ -125,7 +125,7 @@ def alike(got, wanted):
     if isinstance(wanted, tuple):
         return len(got) == len(wanted) and all(map(alike, got, wanted))
     if torch.bool in (got.dtype, wanted.dtype):
-        return torch.equal(got, wanted) and got.dtype == wanted.dtype
+        return got.dtype == wanted.dtype and torch.equal(got, wanted)
     return got.shape == wanted.shape and torch.allclose(got.float(), wanted, atol=1e-5)
 
 

@@ -14,6 +14,7 @@ from gptbook.adapters import adapters_of, add_adapters, count_parameters
 from gptbook.device import pick_device, seed_everything
 from gptbook.dora import DoRALinear
 from gptbook.entries import make_entries
+from gptbook.experiments.instruction_data import PER_TASK
 from gptbook.experiments.measures import SEARCH_SEED, run_at_best_rate
 from gptbook.gpt2 import load_gpt2
 from gptbook.instructions import encode_example, make_instruction_loader, right_answers
@@ -94,7 +95,8 @@ def run(options):
     def encode(entries):
         return [encode_example(entry, tokenizer) for entry in entries]
 
-    validation, losses, moved = loader(encode(make_entries("validation", 20))), [], []
+    validation = loader(encode(make_entries("validation", PER_TASK["validation"])))
+    losses, moved = [], []
 
     def look(done):
         if done % (STEPS // CHECKS) == 0:
@@ -102,7 +104,7 @@ def run(options):
             if options["seed"] != SEARCH_SEED and options["targets"] == "all":
                 moved.append(changes(model, base))
 
-    training = loader(encode(make_entries("training", 250)), shuffle=True)
+    training = loader(encode(make_entries("training", PER_TASK["training"])), shuffle=True)
     train(model, training, STEPS, options["rate"], after_step=look)
     trained = count_parameters(model)[0]
     if options["targets"] == "query, value":  # a third of B never moves
@@ -110,7 +112,7 @@ def run(options):
     found = {**options, "trained": trained, "validation_losses": losses}
     if options["seed"] != SEARCH_SEED:
         for split in ("new combinations", "new words"):
-            entries = make_entries(split, 100)
+            entries = make_entries(split, PER_TASK[split])
             right = right_answers(model, encode(entries))
             found[split] = round(average(by_task(entries, right)), 4)
         found["changes"] = moved
