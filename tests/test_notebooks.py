@@ -63,6 +63,7 @@ TAUGHT = {
     ],
     "07": ["Adapter", "LoRALinear", "find_layers", "_without_numbers", "attach_adapters"],
     "08": ["DoRALinear"],
+    "09": ["square_size", "MoRALinear"],
 }
 
 chapters = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)

@@ -1,14 +1,14 @@
 """What comes with the book: the base model, and the results that figures are drawn from."""
 
 import json
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import GPT2LMHeadModel
 
-from gptbook.experiments import adapters, finetuning, masking, measures
+from gptbook.experiments import adapters, codes, continued, finetuning, masking, measures
 from gptbook.experiments.ablation import CENTER, CHANGES, FLOPS, flops_per_token
 from gptbook.experiments.base_model import BATCH, MEASURE_EVERY, PHASES, SEED, SHAPE
 from gptbook.experiments.repetition import EPOCHS, SEEDS
@@ -91,13 +91,48 @@ def test_the_best_rate_is_searched_with_one_seed_and_run_with_others(tmp_path, m
     assert rest == [(v, r, s) for s in (7, 8) for v, r in (("a", 0.1), ("b", 0.2))]
 
 
-def runs_at_best_rate(runs, setting, rates, seeds, measured):
+def test_the_best_rate_is_the_one_of_the_least_cost(tmp_path, monkeypatch):
+    monkeypatch.setattr(measures, "RESULTS", tmp_path)
+
+    def run(options):
+        return {
+            **options,
+            "accuracies": {1: [0.5, 1.0, 1.0], 2: [0.9] * 20, 3: [0.8, 1.0, 1.0]}[rate],
+        }
+
+    done = []
+    arguments = ("trial", [{"method": "a"}], (1, 2, 3), (7,))
+    for rate in (1, 2, 3):
+        measures.run_missing("trial", [{"method": "a", "rate": rate, "seed": 0}], run)
+    measures.run_at_best_rate(
+        *arguments, lambda options: done.append(options) or options, cost=codes.digits_missed
+    )
+    assert done == [{"method": "a", "rate": 3, "seed": 7}]
+
+
+def test_digits_are_compared_place_by_place(monkeypatch):
+    tokenizer = load_tokenizer("book")
+    said = {"11": " 12345678 x", "22": " 1234567", "33": " 02345678", "44": "", "55": "1 2345678"}
+
+    def write(model, prompts, *_, **__):
+        answers = [said[tokenizer.decode(prompt).split()[0]] for prompt in prompts]
+        both = zip(prompts, answers, strict=True)
+        return [torch.tensor(prompt + tokenizer.encode(answer)) for prompt, answer in both]
+
+    monkeypatch.setattr(codes, "generate", write)
+    pairs = [(key, "12345678") for key in said]
+    right = codes.character_accuracy(None, tokenizer, pairs) * 40
+    assert right == pytest.approx(8 + 7 + 7 + 0 + 1)
+
+
+def runs_at_best_rate(runs, setting, rates, seeds, measured, cost=measures.lowest_loss):
     """Check the search and the seeds of a setting; return its runs that hold `measured`."""
     own = [run for run in runs if setting.items() <= run.items()]
     search = [run for run in own if run["seed"] == measures.SEARCH_SEED]
     assert sorted(run["rate"] for run in search) == sorted(rates)
-    best = min(search, key=measures.lowest_loss)["rate"]
-    chosen = [run for run in own if measured in run]
+    best = min(search, key=cost)["rate"]
+    chosen = [run for run in own if run["seed"] != measures.SEARCH_SEED]
+    assert all(run[measured] for run in chosen)
     assert [(run["rate"], run["seed"]) for run in chosen] == [(best, seed) for seed in seeds]
     return chosen
 
@@ -120,6 +155,27 @@ def test_adapters_has_every_run_and_the_best_rate_of_each_way():
         chosen = runs_at_best_rate(runs, way, rates, adapters.SEEDS, "new words")
         looks = adapters.CHECKS if way["targets"] == "all" else 0
         assert all(list(map(len, run["changes"])) == [24] * looks for run in chosen)
+
+
+def test_codes_has_every_run_and_the_best_rate_of_each_method():
+    runs = read("codes")
+    assert len(runs) == len(codes.METHODS) * (len(codes.RATES) + len(codes.SEEDS))
+    for method in codes.METHODS:
+        setting, cost = {"method": method}, codes.digits_missed
+        runs_at_best_rate(runs, setting, codes.RATES, codes.SEEDS, "accuracies", cost)
+    for accuracies in (run["accuracies"] for run in runs):
+        ended = [pair == (1.0, 1.0) for pair in pairwise(accuracies)]
+        assert not any(ended[:-1])
+        assert ended[-1] or len(accuracies) == codes.STEPS // codes.CHECK_EVERY
+
+
+def test_continued_has_every_run_and_the_best_rate_of_each_method():
+    runs = read("continued")
+    assert len(runs) == len(continued.METHODS) * (len(continued.RATES) + len(continued.SEEDS))
+    for method in continued.METHODS:
+        setting = {"method": method}
+        runs_at_best_rate(runs, setting, continued.RATES, continued.SEEDS, "recall")
+    assert all(len(run["validation_losses"]) == continued.CHECKS for run in runs)
 
 
 def test_finetuning_has_every_run():

@@ -82,8 +82,8 @@ class MoRALinear(Adapter):
         inputs, outputs = self.base.in_features, self.base.out_features
         if self.kind == "sharing":
             places = torch.arange(self.num_groups * self.k, device=self.matrix.device)
-            compress = self.matrix.new_zeros(self.k, inputs)  # c_j adds up x_i where p = j mod k
-            compress.index_put_(
+            compress = self.matrix.new_zeros(self.k, inputs)
+            compress.index_put_(  # row j has a 1 for each input that stands at j, j + k, …
                 (places % self.k, places % inputs), self.matrix.new_ones(1), accumulate=True
             )
             rows = torch.arange(outputs, device=self.matrix.device) % self.k
@@ -98,5 +98,5 @@ class MoRALinear(Adapter):
             rows = B[: self.k]
         else:
             rows = (B if self.base.in_features <= self.base.out_features else A)[: self.k, : self.k]
-        self.matrix.zero_()  # rows that reach no output never move from 0
+        self.matrix.zero_()  # where k > out, rows that reach no output never move from 0
         self.matrix[: len(rows)] = rows

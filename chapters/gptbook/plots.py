@@ -52,6 +52,23 @@ def plot_losses(losses, levels=None, smooth=20):
     return ax
 
 
+def draw_scores(scores):
+    """Draw the score of each run as a point, and the mean as a bar, in a row for each way.
+
+    `scores` maps the name of a way to {what was measured: list of scores}. Returns the axes.
+    """
+    _, ax = plt.subplots(figsize=(7, 1.2 + 0.4 * len(scores)))
+    for row, measured in enumerate(reversed(scores.values())):
+        for (label, values), color in zip(measured.items(), cycle([BLUE, ORANGE, GREEN])):
+            shown = {"color": color, "label": label if row == 0 else None}
+            ax.plot(values, [row] * len(values), "o", markersize=5, alpha=0.7, **shown)
+            ax.plot(np.mean(values), row, "|", color=color, markersize=16)
+    ax.set_yticks(range(len(scores)), reversed(scores))
+    ax.set_ylim(-0.5, len(scores) - 0.5)
+    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    return ax
+
+
 def draw_rows(rows, mark_new=False):
     """Draw each (label, list of texts) as a row of boxes, each as wide as its text is long.
 

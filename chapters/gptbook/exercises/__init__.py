@@ -81,7 +81,7 @@ class Probe:
             if got is None:
                 hint = "Is a `return` missing?"
             elif not isinstance(got, type(wanted)) and not converts(got, wanted):
-                hint = f"Return a {type(wanted).__name__}, not a {type(got).__name__}. {hint}"
+                hint = f"Return type {type(wanted).__name__}, not {type(got).__name__}. {hint}"
             raise NotYet(
                 f"{self.called(*arguments)} returned {show(got)}; "
                 f"expected {show(wanted)}. {hint}".strip()

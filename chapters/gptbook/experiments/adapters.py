@@ -1,9 +1,9 @@
-"""LoRA and DoRA side by side: `python -m gptbook.experiments.adapters` compares.
+"""LoRA, DoRA and MoRA side by side: `python -m gptbook.experiments.adapters` compares.
 
 Finetunes the base model on chapter 6's instructions, fully and with adapters of several kinds,
 ranks and places. Each setting is tried at each learning rate of `RATES` (`FULL_RATES` for full
 finetuning, which wants smaller ones); at the one that was best on validation it is run with
-`SEEDS`, and measured on what is held out. Chapters 7 and 8 draw from it. Writes
+`SEEDS`, and measured on what is held out. Chapters 7 to 9 draw from it. Writes
 chapters/results/adapters.json after each run, and skips runs that are in it already.
 """
 
@@ -19,6 +19,7 @@ from gptbook.experiments.measures import SEARCH_SEED, run_at_best_rate
 from gptbook.gpt2 import load_gpt2
 from gptbook.instructions import encode_example, make_instruction_loader, right_answers
 from gptbook.lora import LoRALinear
+from gptbook.mora import MoRALinear
 from gptbook.scoring import average, by_task
 from gptbook.tokenizer import load_tokenizer
 from gptbook.training import evaluate, train
@@ -34,6 +35,7 @@ ADAPTERS = [
         ("LoRA", 1, "all"), ("LoRA", 4, "all"), ("LoRA", 16, "all"), ("LoRA", 64, "all"),
         ("LoRA", 16, "query, value"), ("LoRA", 4, "all and embeddings"),
         ("DoRA", 4, "all"), ("DoRA", 16, "all"),
+        ("MoRA, sharing", 4, "all"), ("MoRA, rotation", 4, "all"),
     ]
 ]  # fmt: skip
 RATES, FULL_RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2), (1e-4, 3e-4, 1e-3, 3e-3)
@@ -42,13 +44,16 @@ STEPS, BATCH, CHECKS = 300, 16, 3
 
 
 def adapt(model, kind, rank, targets):
-    """Make a model ready for a setting; alpha = 2 · rank."""
+    """Make a model ready for a setting; LoRA and DoRA have alpha = 2 · rank."""
     if kind == "full":
         model.token_embedding.requires_grad_(False)
         return
     layers = TARGETS[targets.removesuffix(" and embeddings")]
-    layer = {"LoRA": LoRALinear, "DoRA": DoRALinear}[kind]
-    add_adapters(model, layer, layers, rank=rank, alpha=2 * rank)
+    if kind.startswith("MoRA"):
+        add_adapters(model, MoRALinear, layers, rank=rank, kind=kind.removeprefix("MoRA, "))
+    else:
+        layer = {"LoRA": LoRALinear, "DoRA": DoRALinear}[kind]
+        add_adapters(model, layer, layers, rank=rank, alpha=2 * rank)
     model.token_embedding.requires_grad_(targets.endswith("embeddings"))
     if targets == "query, value":
         # One layer makes queries, keys and values: rows of B that never leave zero make no keys.

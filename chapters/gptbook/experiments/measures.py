@@ -31,10 +31,15 @@ def run_missing(name, wanted, run):
             write_result(name, runs)
 
 
-def run_at_best_rate(name, settings, rates, seeds, run):
+def lowest_loss(row):
+    """The lowest validation loss of a run."""
+    return min(row["validation_losses"])
+
+
+def run_at_best_rate(name, settings, rates, seeds, run, cost=lowest_loss):
     """Run each of `settings` with `seeds`, at the learning rate of `rates` that is best for it.
 
-    That is the one which reaches the lowest of "validation_losses" with `SEARCH_SEED`.
+    That is the one whose run with `SEARCH_SEED` has the least `cost`.
     """
     run_missing(name, [{**s, "rate": r, "seed": SEARCH_SEED} for s in settings for r in rates], run)
     tried = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
@@ -42,13 +47,8 @@ def run_at_best_rate(name, settings, rates, seeds, run):
     for setting in settings:
         wanted = {**setting, "seed": SEARCH_SEED}
         own = [row for row in tried if wanted.items() <= row.items()]
-        best.append({**setting, "rate": min(own, key=lowest_loss)["rate"]})
+        best.append({**setting, "rate": min(own, key=cost)["rate"]})
     run_missing(name, [{**options, "seed": seed} for seed in seeds for options in best], run)
-
-
-def lowest_loss(row):
-    """The lowest validation loss of a run."""
-    return min(row["validation_losses"])
 
 
 def write_result(name, content):

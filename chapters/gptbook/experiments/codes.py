@@ -1,0 +1,106 @@
+"""Who can learn by heart? `python -m gptbook.experiments.codes` trains on random codes.
+
+The base model has to learn pairs of numbers that follow from nothing: by full finetuning, by LoRA
+of a low and of a high rank, and by MoRA of both kinds with as many weights as the low rank has.
+Each method is tried at each learning rate of `RATES`, and run with `SEEDS` at the one that learns
+fastest. A run ends early when two looks in a row have found every digit right. Writes
+chapters/results/codes.json after each run, and skips runs that are in it already.
+"""
+
+import random
+from contextlib import suppress
+
+from gptbook.adapters import add_adapters, count_parameters
+from gptbook.device import pick_device, seed_everything
+from gptbook.experiments.measures import run_at_best_rate
+from gptbook.generate import generate
+from gptbook.gpt2 import load_gpt2
+from gptbook.instructions import encode_pair, make_instruction_loader
+from gptbook.lora import LoRALinear
+from gptbook.mora import MoRALinear
+from gptbook.tokenizer import load_tokenizer
+from gptbook.training import train
+
+PAIRS, DIGITS, STEPS, BATCH, CHECK_EVERY = 200, 8, 1000, 32, 50
+METHODS = {
+    "everything": None,
+    "LoRA, rank 1": (LoRALinear, {"rank": 1, "alpha": 1}),
+    "LoRA, rank 32": (LoRALinear, {"rank": 32, "alpha": 32}),
+    "MoRA, sharing": (MoRALinear, {"rank": 1, "kind": "sharing"}),
+    "MoRA, rotation": (MoRALinear, {"rank": 1, "kind": "rotation"}),
+}
+RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+SEEDS = (1, 2, 3, 4, 5)
+TARGETS = ["attention.*", "feed_forward.*"]
+
+
+class Memorized(Exception):
+    """Raised inside a run that has nothing left to learn, to end it."""
+
+
+def make_codes(count, seed, digits=DIGITS):
+    """Pairs of a key and a value, strings of `digits` digits, at random; no key twice."""
+    rng = random.Random(seed)
+    keys = rng.sample(range(10**digits), count)
+    return [(f"{key:0{digits}}", f"{rng.randrange(10**digits):0{digits}}") for key in keys]
+
+
+def character_accuracy(model, tokenizer, codes):
+    """The share of digits that greedy generation gets right, place by place."""
+    prompts = [tokenizer.encode(f"{key} =") for key, _ in codes]
+    texts = generate(model, prompts, DIGITS + 3, eos_id=tokenizer.eos_id)
+    right = 0
+    for (_, value), text, prompt in zip(codes, texts, prompts, strict=True):
+        said = tokenizer.decode(text[len(prompt) :].tolist()).strip()
+        right += sum(a == b for a, b in zip(said, value, strict=False))
+    return right / sum(len(value) for _, value in codes)
+
+
+def learn(method, codes, rate, seed, steps=STEPS, check_every=CHECK_EVERY):
+    """Train the base model on codes; return (weights trained, accuracies every so many steps)."""
+    tokenizer = load_tokenizer("book")
+    seed_everything(seed)
+    model = load_gpt2("book").to(pick_device())
+    model.token_embedding.requires_grad_(False)
+    if METHODS[method]:
+        layer, options = METHODS[method]
+        add_adapters(model, layer, TARGETS, **options)
+    examples = [encode_pair(f"{key} =", f" {value}", tokenizer) for key, value in codes]
+    loader = make_instruction_loader(
+        examples, BATCH, pad_id=tokenizer.eos_id, shuffle=True, seed=seed
+    )
+    accuracies = []
+
+    def look(done):
+        if done % check_every == 0:
+            accuracies.append(round(character_accuracy(model, tokenizer, codes), 4))
+            if accuracies[-2:] == [1.0, 1.0]:
+                raise Memorized
+
+    with suppress(Memorized):
+        train(model, loader, steps, rate, after_step=look)
+    return count_parameters(model)[0], accuracies
+
+
+def run(options):
+    """Train one method once."""
+    codes = make_codes(PAIRS, options["seed"])
+    trained, accuracies = learn(options["method"], codes, options["rate"], options["seed"])
+    return {**options, "trained": trained, "accuracies": accuracies}
+
+
+def digits_missed(row):
+    """The sum of the shares that were wrong: small if a run learned all, and soon."""
+    looks = STEPS // CHECK_EVERY
+    accuracies = row["accuracies"] + [1.0] * (looks - len(row["accuracies"]))
+    return sum(1 - accuracy for accuracy in accuracies)
+
+
+def main():
+    """Do the runs that are missing."""
+    settings = [{"method": method} for method in METHODS]
+    run_at_best_rate("codes", settings, RATES, SEEDS, run, cost=digits_missed)
+
+
+if __name__ == "__main__":
+    main()
