@@ -93,21 +93,16 @@ def test_the_best_rate_is_searched_with_one_seed_and_run_with_others(tmp_path, m
 
 def test_the_best_rate_is_the_one_of_the_least_cost(tmp_path, monkeypatch):
     monkeypatch.setattr(measures, "RESULTS", tmp_path)
+    accuracies = {1: [0.5, 1.0, 1.0], 2: [0.9] * 20, 3: [0.8, 1.0, 1.0]}
+    done = []
 
     def run(options):
-        return {
-            **options,
-            "accuracies": {1: [0.5, 1.0, 1.0], 2: [0.9] * 20, 3: [0.8, 1.0, 1.0]}[rate],
-        }
+        done.append(options)
+        return {**options, "accuracies": accuracies[options["rate"]]}
 
-    done = []
-    arguments = ("trial", [{"method": "a"}], (1, 2, 3), (7,))
-    for rate in (1, 2, 3):
-        measures.run_missing("trial", [{"method": "a", "rate": rate, "seed": 0}], run)
-    measures.run_at_best_rate(
-        *arguments, lambda options: done.append(options) or options, cost=codes.digits_missed
-    )
-    assert done == [{"method": "a", "rate": 3, "seed": 7}]
+    settings = [{"method": "a"}]
+    measures.run_at_best_rate("trial", settings, (1, 2, 3), (7,), run, cost=codes.digits_missed)
+    assert done[3:] == [{"method": "a", "rate": 3, "seed": 7}]
 
 
 def test_digits_are_compared_place_by_place(monkeypatch):

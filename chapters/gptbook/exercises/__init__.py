@@ -120,6 +120,11 @@ def close(got, wanted, tolerance=1e-6):
     return abs(got - wanted) <= tolerance * max(1.0, abs(wanted))
 
 
+def exactly(got, wanted):
+    """True if two numbers are equal and `got` is a whole one, not a float or a truth value."""
+    return type(got) is int and got == wanted
+
+
 def alike(got, wanted):
     """True if two tensors, or tuples of them, have the same shapes and numbers, up to rounding."""
     if isinstance(wanted, tuple):

@@ -3,17 +3,12 @@
 import torch
 import torch.nn.functional as F
 
-from gptbook.exercises import NotYet, alike, drawn, exercise, show
+from gptbook.exercises import NotYet, alike, drawn, exactly, exercise, show
 from gptbook.model import GPT, GPTConfig
 
 
 def random(*shape, seed=0):
     return drawn(shape, seed=seed)[0]
-
-
-def exactly(got, wanted):
-    """True if two numbers are equal and `got` is a whole one, not a float or a truth value."""
-    return type(got) is int and got == wanted
 
 
 @exercise("4.1")

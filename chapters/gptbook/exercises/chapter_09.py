@@ -4,12 +4,7 @@ import math
 
 import torch
 
-from gptbook.exercises import alike, drawn, exercise
-
-
-def whole(got, wanted):
-    """Equal, and a whole number."""
-    return type(got) is int and got == wanted
+from gptbook.exercises import alike, drawn, exactly, exercise
 
 
 @exercise("9.1")
@@ -21,7 +16,7 @@ def largest_square(answer):
         (9, "sharing"): 3, (15, "rotation"): 2, (64, "rotation"): 8,
     }  # fmt: skip
     for arguments, wanted in cases.items():
-        answer.expect(wanted, *arguments, same=whole, hint=hint)
+        answer.expect(wanted, *arguments, same=exactly, hint=hint)
 
 
 def compressed(x, k):
@@ -89,4 +84,4 @@ def inputs_seen(answer):
         (6, 5, 4): 6, (7, 3, 4): 4,
     }  # fmt: skip
     for arguments, wanted in cases.items():
-        answer.expect(wanted, *arguments, same=whole, hint=hint)
+        answer.expect(wanted, *arguments, same=exactly, hint=hint)

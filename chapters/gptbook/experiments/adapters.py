@@ -15,7 +15,7 @@ from gptbook.device import pick_device, seed_everything
 from gptbook.dora import DoRALinear
 from gptbook.entries import make_entries
 from gptbook.experiments.instruction_data import PER_TASK
-from gptbook.experiments.measures import SEARCH_SEED, run_at_best_rate
+from gptbook.experiments.measures import ALL_LAYERS, SEARCH_SEED, run_at_best_rate
 from gptbook.gpt2 import load_gpt2
 from gptbook.instructions import encode_example, make_instruction_loader, right_answers
 from gptbook.lora import LoRALinear
@@ -26,7 +26,7 @@ from gptbook.training import evaluate, train
 
 TARGETS = {
     "query, value": ["attention.qkv"],
-    "all": ["attention.*", "feed_forward.*"],
+    "all": ALL_LAYERS,
 }
 FULL = {"kind": "full", "rank": None, "targets": "all"}
 ADAPTERS = [

@@ -10,11 +10,10 @@ chapters/results/codes.json after each run, and skips runs that are in it alread
 import random
 from contextlib import suppress
 
-from gptbook.adapters import add_adapters, count_parameters
-from gptbook.device import pick_device, seed_everything
-from gptbook.experiments.measures import run_at_best_rate
+from gptbook.adapters import count_parameters
+from gptbook.device import seed_everything
+from gptbook.experiments.measures import base_with, run_at_best_rate
 from gptbook.generate import generate
-from gptbook.gpt2 import load_gpt2
 from gptbook.instructions import encode_pair, make_instruction_loader
 from gptbook.lora import LoRALinear
 from gptbook.mora import MoRALinear
@@ -31,7 +30,6 @@ METHODS = {
 }
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 SEEDS = (1, 2, 3, 4, 5)
-TARGETS = ["attention.*", "feed_forward.*"]
 
 
 class Memorized(Exception):
@@ -60,11 +58,7 @@ def learn(method, codes, rate, seed, steps=STEPS, check_every=CHECK_EVERY):
     """Train the base model on codes; return (weights trained, accuracies every so many steps)."""
     tokenizer = load_tokenizer("book")
     seed_everything(seed)
-    model = load_gpt2("book").to(pick_device())
-    model.token_embedding.requires_grad_(False)
-    if METHODS[method]:
-        layer, options = METHODS[method]
-        add_adapters(model, layer, TARGETS, **options)
+    model = base_with(METHODS[method])
     examples = [encode_pair(f"{key} =", f" {value}", tokenizer) for key, value in codes]
     loader = make_instruction_loader(
         examples, BATCH, pad_id=tokenizer.eos_id, shuffle=True, seed=seed
@@ -91,9 +85,7 @@ def run(options):
 
 def digits_missed(row):
     """The sum of the shares that were wrong: small if a run learned all, and soon."""
-    looks = STEPS // CHECK_EVERY
-    accuracies = row["accuracies"] + [1.0] * (looks - len(row["accuracies"]))
-    return sum(1 - accuracy for accuracy in accuracies)
+    return sum(1 - accuracy for accuracy in row["accuracies"])
 
 
 def main():

@@ -8,18 +8,16 @@ runs that are in it already.
 
 from itertools import islice
 
-from gptbook.adapters import add_adapters, count_parameters
+from gptbook.adapters import count_parameters
 from gptbook.data import encode_documents, make_loader
-from gptbook.device import pick_device, seed_everything
+from gptbook.device import seed_everything
 from gptbook.dora import DoRALinear
-from gptbook.experiments.measures import SEARCH_SEED, run_at_best_rate
-from gptbook.gpt2 import load_gpt2
+from gptbook.experiments.measures import SEARCH_SEED, base_with, recall, run_at_best_rate
 from gptbook.lora import LoRALinear
 from gptbook.mora import MoRALinear
-from gptbook.scoring import exact_matches, share
 from gptbook.tokenizer import load_tokenizer
 from gptbook.training import evaluate, train
-from gptbook.world import ATTRIBUTES, World
+from gptbook.world import World
 
 PEOPLE, STEPS, BATCH, CONTEXT, CHECKS, RANK = 60, 300, 4, 128, 3, 4
 METHODS = {
@@ -39,22 +37,12 @@ def loader_of(world, split, count, seed, tokenizer):
     return make_loader(ids, CONTEXT, BATCH, shuffle=split == "training")
 
 
-def recall(model, tokenizer, world):
-    """The share of facts that the model completes as they are."""
-    facts = [p for person in world.people for a in ATTRIBUTES for p in world.completions(person, a)]
-    return round(share(exact_matches(model, tokenizer, facts)), 4)
-
-
 def run(options):
     """Train once; return validation losses and, if the seed is one of `SEEDS`, what is recalled."""
     tokenizer, seed = load_tokenizer("book"), options["seed"]
     world = World(seed=1 + seed, num_people=PEOPLE)
     seed_everything(seed)
-    model = load_gpt2("book").to(pick_device())
-    model.token_embedding.requires_grad_(False)
-    if METHODS[options["method"]]:
-        layer, settings = METHODS[options["method"]]
-        add_adapters(model, layer, ["attention.*", "feed_forward.*"], **settings)
+    model = base_with(METHODS[options["method"]])
     # Biographies have more than 40 tokens on average: these are enough for all steps.
     training = loader_of(world, "training", STEPS * BATCH * CONTEXT // 40, seed, tokenizer)
     validation = loader_of(world, "validation", 200, seed, tokenizer)

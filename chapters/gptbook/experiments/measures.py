@@ -1,12 +1,15 @@
-"""What the experiments on pretraining share: what they measure, and runs that can be resumed."""
+"""What the experiments share: models, what is measured, and runs that can be resumed."""
 
 import json
 import math
 import sys
 from pathlib import Path
 
+from gptbook.adapters import add_adapters
 from gptbook.data import encode_documents, make_loader
+from gptbook.device import pick_device
 from gptbook.files import written_whole
+from gptbook.gpt2 import load_gpt2
 from gptbook.scoring import exact_matches, share
 from gptbook.training import evaluate
 from gptbook.world import ATTRIBUTES
@@ -14,6 +17,7 @@ from gptbook.world import ATTRIBUTES
 RESULTS = Path(__file__).parents[2] / "results"
 CONTEXT = 256
 SEARCH_SEED = 0
+ALL_LAYERS = ["attention.*", "feed_forward.*"]
 
 
 def run_missing(name, wanted, run):
@@ -57,6 +61,25 @@ def write_result(name, content):
         part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
+def base_with(adapter):
+    """The base model, token embeddings frozen, with adapters on all layers of its blocks.
+
+    `adapter` is a class and a dict of its options, or None to train the layers themselves.
+    """
+    model = load_gpt2("book").to(pick_device())
+    model.token_embedding.requires_grad_(False)
+    if adapter:
+        layer, options = adapter
+        add_adapters(model, layer, ALL_LAYERS, **options)
+    return model
+
+
+def recall(model, tokenizer, world):
+    """The share of a world's facts that the model completes as they are."""
+    facts = [p for person in world.people for a in ATTRIBUTES for p in world.completions(person, a)]
+    return round(share(exact_matches(model, tokenizer, facts)), 4)
+
+
 def measure(model, tokenizer, world, count=2000):
     """Return validation loss, recall of facts and tracking of who has what."""
     documents = world.documents(count, "validation")
@@ -68,12 +91,6 @@ def measure(model, tokenizer, world, count=2000):
         kind: [p for d in documents if d.kind == kind for p in d.probes]
         for kind in ("things", "numbers")
     }
-    facts = [
-        pair
-        for person in world.people
-        for name in ATTRIBUTES
-        for pair in world.completions(person, name)
-    ]
     asked = {True: [], False: []}
     for person in world.people:
         asked[person.asked] += [world.question(person, name) for name in ATTRIBUTES]
@@ -84,7 +101,7 @@ def measure(model, tokenizer, world, count=2000):
     return {
         "nats_per_token": round(nats, 4),
         "bits_per_byte": round(nats / math.log(2) * len(ids) / size, 4),
-        "recall": score(facts),
+        "recall": recall(model, tokenizer, world),
         "questions_of_asked": score(asked[True]),
         "questions_of_others": score(asked[False]),
         "tracking": score(probes["things"]),
