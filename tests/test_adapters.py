@@ -26,7 +26,7 @@ from gptbook.adapters import (
     unmerge_adapters,
 )
 from gptbook.device import autocast, bf16_works
-from gptbook.dora import DoRALinear
+from gptbook.dora import DoRALinear, ScaleAndShift
 from gptbook.gpt2 import load_gpt2, save_gpt2
 from gptbook.lora import LoRALinear
 from gptbook.mora import MoRALinear, square_size
@@ -486,8 +486,134 @@ def test_dora_bears_rows_of_zeros_and_short_numbers():
     for dtype, scale in ((torch.bfloat16, 1.0), (torch.float16, 400.0), (torch.float16, 1e-4)):
         base = nn.Linear(6, 4, bias=False)
         base.weight.data *= scale
+        base.weight.data[1] = 0
         layer = DoRALinear(base.to(dtype), rank=2, alpha=2)
         torch.testing.assert_close(layer(x.to(dtype)), base(x.to(dtype)), rtol=0.01, atol=0.01)
+
+
+def kept_for_backward(module, x):
+    """Bytes of all tensors that the forward pass of a module keeps, parameters left out."""
+    own = {p.untyped_storage().data_ptr() for p in module.parameters()}
+    found = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            found[storage.data_ptr()] = (storage.nbytes(), tensor)  # held, so that none is reused
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        module(x)
+    return sum(size for size, _ in found.values())
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("frozen", [(), ("lora_A", "lora_B"), ("magnitude",)])
+def test_dora_keeps_no_table_more_than_lora(bias, training, frozen):
+    """Beside GELU, which keeps its input; by itself only if the magnitudes are trained."""
+    layer = DoRALinear(nn.Linear(32, 96, bias=bias), rank=4, alpha=12).train(training)
+    layer.magnitude.data *= -0.3
+    for name in frozen:
+        getattr(layer, name).requires_grad_(False)
+    x, table, rest = torch.randn(64, 32), 4 * 64 * 96, 4 * (8 * 96 + 64 * (32 + 4))
+    with_gelu = kept_for_backward(nn.Sequential(layer, nn.GELU()), x)
+    assert table <= with_gelu <= table + rest
+    by_itself = kept_for_backward(layer, x)
+    assert (by_itself < table) == ("magnitude" in frozen)
+    assert by_itself <= table + rest
+
+
+@pytest.mark.parametrize("bias", [0.0, 1.0, 10.0])
+@pytest.mark.parametrize("magnitude", [1.0, -1.0, 0.2, 1e-3, 1e-9, 0.0])
+def test_the_gradient_of_a_magnitude_near_zero(magnitude, bias):
+    """The first output has it, others are as they were; single precision, against double."""
+    torch.manual_seed(0)
+    layer = DoRALinear(nn.Linear(32, 8, bias=bias > 0), rank=4, alpha=12)
+    layer.lora_B.data.normal_(std=0.05)
+    layer.magnitude.data[0] *= magnitude
+    own = [layer.lora_A, layer.lora_B, layer.magnitude]
+    if bias:
+        layer.base.bias.data.normal_(std=bias)
+        own.append(layer.base.bias.requires_grad_())  # frozen by no rule but habit
+    x, g = torch.randn(64, 32), torch.randn(64, 8)
+    layer(x).backward(g)
+    W = layer.base.weight.double()
+    A, B, m, *b = double = [p.detach().double().requires_grad_() for p in own]
+    V = W + layer.scaling * B @ A
+    weight = m[:, None] * V / V.detach().norm(dim=1, keepdim=True)
+    nn.functional.linear(x.double(), weight, *b).backward(g.double())
+    for p, wanted in zip(own, double, strict=True):
+        assert (p.grad - wanted.grad).abs().max() < 3e-5 * wanted.grad.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, "autocast"])
+def test_the_gradient_of_magnitudes_bears_short_numbers_and_large_biases(dtype):
+    torch.manual_seed(0)
+    layer = DoRALinear(nn.Linear(32, 8), rank=4, alpha=4)
+    layer.base.bias.data.normal_(std=100)
+    x, g = torch.randn(512, 32), torch.randn(512, 8)
+    layer(x).backward(g)
+    wanted, layer.magnitude.grad = layer.magnitude.grad, None
+    if dtype == "autocast":
+        with autocast("cpu"):
+            z = layer(x)
+    else:
+        z = layer.to(dtype)(x.to(dtype))
+    z.backward(g.to(z.dtype))
+    error = layer.magnitude.grad.float() - wanted
+    assert error.norm() < 0.02 * wanted.norm()
+
+
+@pytest.mark.parametrize("bias", [3.0, 3e5, -math.inf])
+@pytest.mark.parametrize("size", [1.0, 0.0])
+def test_the_gradient_of_a_magnitude_beside_a_bias_that_drowns_or_masks(bias, size):
+    torch.manual_seed(0)
+    base = nn.Linear(32, 8)
+    base.weight.data[0] *= size
+    x, g = torch.randn(64, 32), torch.randn(64, 8)
+    layer = DoRALinear(base, rank=4, alpha=4)
+    layer(x).backward(g)
+    wanted, layer.magnitude.grad = layer.magnitude.grad, None
+    base.bias.data[0] = bias
+    layer(x).backward(g)
+    torch.testing.assert_close(layer.magnitude.grad, wanted, rtol=1e-4, atol=1e-4)
+    layer.zero_grad()
+    layer(0 * x).backward(g)
+    assert layer.magnitude.grad.eq(0).all()
+
+
+@pytest.mark.parametrize("frozen", [(), ("lora_A", "lora_B"), ("magnitude",)])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_gradients_of_dora_in_part_and_compiled(frozen, compiled):
+    """What is frozen changes no gradient of the rest, nor does torch.compile."""
+    torch.manual_seed(0)
+    layer = DoRALinear(nn.Linear(32, 8), rank=4, alpha=4)
+    layer.lora_B.data.normal_()
+    wanted, found = copy.deepcopy(layer), copy.deepcopy(layer)
+    x, g = torch.randn(16, 32), torch.randn(16, 8)
+    wanted(x).backward(g)
+    for name in frozen:
+        getattr(found, name).requires_grad_(False)
+    (torch.compile(found, backend="aot_eager") if compiled else found)(x).backward(g)
+    for name in ("lora_A", "lora_B", "magnitude"):
+        gradient = getattr(found, name).grad
+        if name in frozen:
+            assert gradient is None
+        else:
+            torch.testing.assert_close(gradient, getattr(wanted, name).grad, rtol=1e-4, atol=1e-4)
+
+
+def test_dora_bears_gradients_of_gradients():
+    torch.manual_seed(0)
+    y, scale, bias = (torch.randn(*shape, dtype=torch.float64) for shape in ((5, 3), (3,), (3,)))
+    inputs = [t.requires_grad_() for t in (y, scale.abs() + 0.2, bias)]
+
+    def compute(y, scale, bias):
+        return ScaleAndShift.apply(y.clone(), scale, bias)
+
+    assert torch.autograd.gradcheck(compute, inputs)
+    assert torch.autograd.gradgradcheck(compute, inputs)
 
 
 @pytest.mark.skipif(not bf16_works("cpu"), reason="this CPU cannot compute in bfloat16")

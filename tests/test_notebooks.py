@@ -62,7 +62,7 @@ TAUGHT = {
         "collate",
     ],
     "07": ["Adapter", "LoRALinear", "find_layers", "_without_numbers", "attach_adapters"],
-    "08": ["DoRALinear"],
+    "08": ["ScaleAndShift", "is_invertible", "DoRALinear"],
     "09": ["square_size", "MoRALinear"],
 }
 

@@ -7,6 +7,39 @@ from torch import nn
 from gptbook.lora import LoRALinear
 
 
+class ScaleAndShift(torch.autograd.Function):
+    """z = y · scale + bias, computed in place of y (rows, out); scale and bias are (out,).
+
+    Keeps z for the backward pass, as the layer that follows often does, and not y. Where the
+    gradient of the scale needs y, it takes (z - bias) / scale; see `is_invertible`.
+    """
+
+    @staticmethod
+    def forward(ctx, y, scale, bias):
+        z = y.mul_(scale).add_(bias)
+        ctx.mark_dirty(z)
+        ctx.save_for_backward(z, scale, bias)
+        return z
+
+    @staticmethod
+    def backward(ctx, gradient):
+        z, scale, bias = ctx.saved_tensors
+        of_scale = (z - bias).mul_(gradient).sum(dim=0) / scale
+        of_bias = gradient.sum(dim=0) if ctx.needs_input_grad[2] else None  # as a rule, frozen
+        return gradient * scale, of_scale, of_bias
+
+
+def is_invertible(y, magnitude, bias):
+    """True if z leaves enough of y (rows, out): no bf16, no magnitude small beside its bias.
+
+    `magnitude` and `bias` are (out,). Never in `torch.compile`, which loses gradients of what is
+    written in place.
+    """
+    if torch.compiler.is_compiling() or torch.finfo(y.dtype).eps > 1e-6:
+        return False
+    return bool((magnitude.abs() > 1e-3 * bias.abs() + 1e-6).all())
+
+
 class DoRALinear(LoRALinear):
     """LoRA changes the direction of each row of the weight, `magnitude` (out,) is its length.
 
@@ -31,23 +64,26 @@ class DoRALinear(LoRALinear):
             squares = torch.linalg.vector_norm(W, dim=1, dtype=exact) ** 2
             squares += 2 * s * (B * (W.to(exact) @ A.T)).sum(dim=1)
             squares += s**2 * (B * (B @ (A @ A.T))).sum(dim=1)
-        return squares.clamp(min=1e-24).sqrt().to(W.dtype)
+        return squares.clamp(min=1e-12).sqrt().to(W.dtype)
 
     def forward(self, x):
         """x (…, in) -> (…, out)."""
         if self.merged:
             return self.base(x)
         W, bias = self.base.weight, self.base.bias
+        bias = W.new_zeros(len(W)) if bias is None else bias
         scale = self.magnitude / self.row_norms()  # (out,): 1 in the beginning
         rows = x.reshape(-1, self.base.in_features)
         dropped = F.dropout(rows, self.dropout, self.training)
         y = F.linear(dropped, W)
+        drops = self.training and self.dropout > 0
+        shift = self.base(rows) - y if drops else bias  # W by itself sees no dropout
         low, B = dropped @ self.lora_A.T, (self.scaling * self.lora_B).T
-        if self.training and self.dropout > 0:  # what reaches W unchanged has seen no dropout
-            y = self.base(rows) + (scale - 1) * y + scale * (low @ B)
+        y.addmm_(low, B.to(y.dtype))
+        if scale.requires_grad and not drops and is_invertible(y, self.magnitude, bias):
+            y = ScaleAndShift.apply(y, scale, bias)
         else:
-            y.addmm_(low, B.to(y.dtype))
-            y = scale * y if bias is None else torch.addcmul(bias, y, scale)
+            y = torch.addcmul(shift, y, scale)
         return y.view(*x.shape[:-1], self.base.out_features)
 
     def merged_weight(self):

@@ -37,7 +37,7 @@ def dora_weight(answer):
 
 @exercise("8.3")
 def dora_forward(answer):
-    hint = "W x + b for x, plus (c − 1) · W d and c · s · B A d for dropped, where c = m / ‖V‖."
+    hint = "W x + b − W d, plus c · (W d + s B A d), where d is `dropped` and c = m / ‖V‖."
     for out, inside, r in SHAPES:
         W, A, B, m = trained(out, inside, r)
         x, b, noise = drawn((7, inside), (out,), (7, inside), seed=1)
