@@ -510,8 +510,8 @@ def kept_for_backward(module, x):
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("frozen", [(), ("lora_A", "lora_B"), ("magnitude",)])
-def test_dora_keeps_no_table_more_than_lora(bias, training, frozen):
-    """Beside GELU, which keeps its input; by itself only if the magnitudes are trained."""
+def test_dora_keeps_one_table_and_shares_it_with_gelu(bias, training, frozen):
+    """What comes out, and only if the magnitudes are trained; GELU keeps its input anyway."""
     layer = DoRALinear(nn.Linear(32, 96, bias=bias), rank=4, alpha=12).train(training)
     layer.magnitude.data *= -0.3
     for name in frozen:
@@ -535,7 +535,7 @@ def test_the_gradient_of_a_magnitude_near_zero(magnitude, bias):
     own = [layer.lora_A, layer.lora_B, layer.magnitude]
     if bias:
         layer.base.bias.data.normal_(std=bias)
-        own.append(layer.base.bias.requires_grad_())  # frozen by no rule but habit
+        own.append(layer.base.bias.requires_grad_())  # adapters freeze it
     x, g = torch.randn(64, 32), torch.randn(64, 8)
     layer(x).backward(g)
     W = layer.base.weight.double()
