@@ -1,20 +1,18 @@
-"""What several tests share: a GPT beside transformers' with the same weights; tables of tokens."""
+"""Fixtures that several test files share."""
+
+import random
 
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from gptbook.model import GPT, GPTConfig
+from gptbook.data import python_docs
+from gptbook.device import bf16_works
+from gptbook.model import GPT
+from gptbook.tokenizer import BPETokenizer
+from tests.helpers import CONFIG, SPECIALS, rename
 
-CONFIG = GPTConfig(vocab_size=97, context_length=24, embed_dim=32, num_layers=3, num_heads=4)
-NAMES = {  # ours -> transformers'; the second four are stored transposed there
-    "norm1": "ln_1",
-    "norm2": "ln_2",
-    "attention.qkv": "attn.c_attn",
-    "attention.out": "attn.c_proj",
-    "feed_forward.up": "mlp.c_fc",
-    "feed_forward.down": "mlp.c_proj",
-}
+bf16_works("cpu")  # before the first product: where AMX is broken, it must not be used
 
 
 @pytest.fixture
@@ -43,36 +41,22 @@ def pair():
     return model, reference
 
 
-def assert_same_gradients(model, reference, rtol):
-    """Every gradient of a GPT equals that of a GPT2LMHeadModel."""
-    gradients = rename({name: p.grad for name, p in model.named_parameters()})
-    wanted = dict(reference.named_parameters())
-    assert set(gradients) == set(wanted)
-    for name, gradient in gradients.items():
-        torch.testing.assert_close(gradient, wanted[name].grad, rtol=rtol, atol=1e-10)
+@pytest.fixture(scope="module")
+def texts():
+    """1 MB of real text to train on, and as much held out as there is."""
+    documents = list(python_docs())
+    random.Random(0).shuffle(documents)
+    text = "\n\n".join(documents).encode("utf-8")
+    train, held_out = text[:1_000_000], text[1_000_000:]
+    return train.decode("utf-8", errors="ignore"), held_out.decode("utf-8", errors="ignore")
 
 
-def rename(state):
-    """Our names and orientation of the weights, turned into those of transformers."""
-    renamed = {}
-    for name, value in state.items():
-        if name.startswith("blocks."):
-            _, layer, rest = name.split(".", 2)
-            ours, kind = rest.rsplit(".", 1)
-            transposed = "norm" not in ours and kind == "weight"
-            name = f"transformer.h.{layer}.{NAMES[ours]}.{kind}"
-            value = value.T if transposed else value
-        else:
-            name = name.replace("token_embedding", "transformer.wte")
-            name = name.replace("position_embedding", "transformer.wpe")
-            name = name.replace("final_norm", "transformer.ln_f").replace("head.", "lm_head.")
-        renamed[name] = value.contiguous()
-    return renamed
+@pytest.fixture(scope="module")
+def tokenizer(texts):
+    # Some text of other alphabets, so that merges of bytes inside characters are learned as well.
+    return BPETokenizer.train(texts[0] + "日本語 ünïcödé 👩‍👩‍👧‍👦 مرحبا ٣٤ " * 50, 4096, SPECIALS)
 
 
-def token_table(merges):
-    """The bytes of every token, by id: the 256 single bytes, then what the merges make."""
-    tokens = [bytes([i]) for i in range(256)]
-    for left, right in merges:
-        tokens.append(tokens[left] + tokens[right])
-    return tokens
+@pytest.fixture(scope="module")
+def fast(tokenizer):
+    return tokenizer.to_tiktoken()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from gptbook.checkpoints import CountedBatches, load_checkpoint, read_notes, sav
 from gptbook.data import WindowDataset, make_loader
 from gptbook.device import pick_device, seed_everything
 from gptbook.model import GPT, GPTConfig
-from gptbook.training import make_optimizer, next_token_loss, train
+from gptbook.training import TrainConfig, make_optimizer, next_token_loss, train
 
 CONFIG = GPTConfig(
     vocab_size=60, context_length=16, embed_dim=32, num_layers=2, num_heads=2, dropout=0.2
@@ -38,8 +39,9 @@ def new_loader(seed=1, batch_size=4):
 def run(checkpoint=None, model=None, loader=None, **changes):
     """Train a model; return the losses and the model."""
     model = new_model() if model is None else model
-    options = {"steps": STEPS, "lr": 1e-2, "accumulate": 3, "save_every": 4} | changes
-    return train(model, loader or new_loader(), checkpoint=checkpoint, **options), model
+    other = {name: changes.pop(name) for name in ("loss_fn", "after_step") if name in changes}
+    config = TrainConfig(**{"steps": STEPS, "lr": 1e-2, "accumulate": 3, "save_every": 4} | changes)
+    return train(model, loader or new_loader(), config, checkpoint=checkpoint, **other), model
 
 
 def assert_same(ours, theirs):
@@ -72,7 +74,7 @@ def path(tmp_path):
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, {folder!r})
-from test_checkpoints import run
+from tests.test_checkpoints import run
 
 def kill(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -91,7 +93,7 @@ run(sys.argv[1])
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 @pytest.mark.parametrize(("where", "step"), [("training", 8), ("saving", 4)])
 def test_a_killed_run_goes_on_with_the_same_bits(path, where, step):
-    code = KILLED.format(folder=os.path.dirname(__file__))
+    code = KILLED.format(folder=str(Path(__file__).parents[1]))
     killed = subprocess.run(
         [sys.executable, "-c", code, path, where], capture_output=True, text=True
     )

@@ -91,7 +91,7 @@ def test_loose_texts_are_refused(documents):
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, 1.1, 10])
 def test_a_share_is_a_share(share):
-    with pytest.raises(ValueError, match=f"validation_share={share}"):
+    with pytest.raises(ValueError, match=f"validation_fraction={share}"):
         split_documents(["a", "b"], share)
 
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from gptbook.generate import generate, lay_out_for_generation, pick_next
+from gptbook.generate import generate, lay_out_for_generation, make_caches, pick_next
 from gptbook.model import GPT
 from gptbook.training import make_optimizer, next_token_loss
+from tests.helpers import assert_same_weights
 
 
 @pytest.fixture
@@ -314,13 +315,6 @@ def train_a_little(model, ids):
         optimizer.step()
 
 
-def assert_same_weights(model, other):
-    for (name, ours), theirs in zip(
-        model.state_dict().items(), other.state_dict().values(), strict=True
-    ):
-        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11, msg=name)
-
-
 def test_the_layout_changes_strides_and_nothing_else(pair, prompts):
     model, _ = pair
     laid_out = copy.deepcopy(model)
@@ -344,7 +338,7 @@ def test_a_model_that_is_laid_out_trains_copies_saves_and_loads(pair, prompts, t
     twin = copy.deepcopy(laid_out)
     for trained in (laid_out, twin):
         train_a_little(trained, prompts)
-        assert_same_weights(trained, model)
+        assert_same_weights(trained, model, rtol=1e-9, atol=1e-11)
     assert twin.blocks[0].attention.qkv.weight.stride() == (1, 96)
 
     tensors = {name: value.contiguous() for name, value in laid_out.state_dict().items()}
@@ -382,3 +376,12 @@ def test_a_row_without_an_end_stops_after_its_own_number_of_tokens(pair, prompts
     short, long = generate(model, rows, 7)
     assert (len(short), len(long)) == (9, 13)
     assert torch.equal(short, generate(model, rows[:1], 7)[0])
+
+
+def test_every_block_gets_a_cache_of_its_own_with_room_for_the_whole_text(pair):
+    model, _ = pair
+    caches = make_caches(model, 24)
+    assert len(set(map(id, caches))) == len(model.blocks) == 3
+    assert {cache.max_length for cache in caches} == {24}
+    with pytest.raises(ValueError, match=r"25 tokens are more than .*context_length=24"):
+        make_caches(model, 25)

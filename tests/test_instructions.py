@@ -1,7 +1,6 @@
-"""From entries to targets: against trl and transformers, and by poking at every border."""
+"""Spans, labels and batches equal those of trl; dialogues; answers."""
 
 import base64
-import json
 import math
 from itertools import pairwise
 
@@ -28,7 +27,6 @@ from gptbook.instructions import (
     encode_example,
     encode_pair,
     format_prompt,
-    load_entries,
     make_instruction_loader,
     make_labels,
     respond,
@@ -39,9 +37,17 @@ from gptbook.tokenizer import END_OF_TEXT, BPETokenizer, load_tokenizer
 from gptbook.training import accumulate_gradients, next_token_loss
 
 TOKENIZER = load_tokenizer("book")
+
+
 EOS = TOKENIZER.eos_id
+
+
 ENTRY = {"instruction": "Name the colour.", "input": "The kite is red.", "output": "Red, I think."}
+
+
 SHORT = {"instruction": "How much is 3 + 4?", "output": "7"}
+
+
 # Where prompt and completion meet: clean, merging, digits, line breaks, spaces, nothing at all.
 PAIRS = [
     ("Where does Ada live?", " In Rome."), ("one two", "three"), ("The kit", "e and a hat"),
@@ -176,6 +182,8 @@ entries = st.fixed_dictionaries(
     {"instruction": st.text(min_size=1), "output": st.text(min_size=1)},
     optional={"input": st.text()},
 ).filter(lambda e: e["instruction"].strip() and e["output"].strip())
+
+
 SEPARATE = BPETokenizer({bytes([i]): i for i in range(256)}, {END_OF_TEXT: 256})
 
 
@@ -334,47 +342,6 @@ def test_a_loader_shuffles_by_its_seed():
 
     assert rows(0) == rows(0) != rows(1)
     assert len(rows(0)) == 10
-
-
-# -- files
-
-
-def test_entries_are_read_as_they_are_written(tmp_path):
-    path = tmp_path / "entries.json"
-    text = json.dumps([ENTRY, SHORT | {"more": 1, "input": None}])
-    path.write_text(text, encoding="utf-8-sig")  # as some editors do
-    assert load_entries(path) == json.loads(text)
-    assert format_prompt(SHORT | {"input": None}) == format_prompt(SHORT)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ('[{"instruction": "a"}]', r"entry 0: has no 'output'; its fields are \['instruction'\]"),
-        ('[{"instruction": "a", "output": "b"}, {"output": "b"}]', "entry 1: has no 'instruction'"),
-        ('[{"instruction": "a", "output": " "}]', "entry 0: 'output' is empty"),
-        ('[{"instruction": "\\n", "output": "b"}]', "entry 0: 'instruction' is empty"),
-        ('[{"instruction": "a", "output": 7}]', "entry 0: 'output' must be a string, not int"),
-        ('[{"instruction": "a", "input": 3, "output": "b"}]', "'input' must be a string"),
-        ('["a"]', "entry 0: must be an object with fields, not str"),
-        ('{"instruction": "a", "output": "b"}', "must hold a list of entries, not dict"),
-        ("[]", "must hold a list of entries, not an empty one"),
-        ('{"instruction": "a"}\n{"instruction": "b"}', "is not one JSON list in UTF-8"),
-        ("[", "is not one JSON list in UTF-8"),
-    ],
-)
-def test_files_with_mistakes_are_refused(tmp_path, content, message):
-    path = tmp_path / "own.json"
-    path.write_text(content, encoding="utf-8")
-    with pytest.raises(ValueError, match=rf"own\.json.*{message}"):
-        load_entries(path)
-
-
-def test_a_file_that_is_not_utf8_is_refused(tmp_path):
-    path = tmp_path / "own.json"
-    path.write_bytes('[{"instruction": "é", "output": "b"}]'.encode("latin-1"))
-    with pytest.raises(ValueError, match=r"own\.json is not one JSON list in UTF-8"):
-        load_entries(path)
 
 
 # -- answers

@@ -15,59 +15,78 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from gptbook.exercises import exercise_numbers
+from tests.tidy_notebooks import tidy
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "chapters" / "gptbook"
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
 APPENDIX = sorted((ROOT / "appendix").glob("*.ipynb"))
-NOTEBOOKS = [*CHAPTERS, *APPENDIX]
-MODULES = sorted((ROOT / "chapters" / "gptbook").glob("*.py"))
+SOLUTIONS = sorted((ROOT / "appendix" / "solutions").glob("*.ipynb"))
+TEXTS = [*CHAPTERS, *APPENDIX]  # what is read from the first line to the last
+NOTEBOOKS = [*TEXTS, *SOLUTIONS]
+MODULES = sorted(PACKAGE.rglob("*.py"))
 
 SECTIONS = ["What you will build", "What you need", "Summary", "Exercises", "Where to read on"]
-# What each chapter must show whole, as it stands in its module.
+# What each text must show whole, as it stands in a module: {text: {module: names}}.
 TAUGHT = {
-    "01": [],
-    "02": [
-        "count_words",
-        "merge_pair",
-        "learn_merges",
-        "merge_word",
-        "WordCache",
-        "BPETokenizer",
-        "split_documents",
-        "encode_documents",
-        "WindowDataset",
-        "make_loader",
-    ],
-    "03": ["CausalSelfAttention"],
-    "04": ["FeedForward", "Block", "GPTConfig", "GPT", "KVCache", "pick_next", "generate"],
-    "05": [
-        "next_token_loss",
-        "learning_rate",
-        "make_optimizer",
-        "accumulate_gradients",
-        "endless",
-        "train",
-        "evaluate",
-    ],
-    "06": [
-        "prompt_pieces",
-        "format_prompt",
-        "Span",
-        "Example",
-        "shared_start",
-        "encode_pieces",
-        "entry_pieces",
-        "encode_example",
-        "make_labels",
-        "collate",
-    ],
-    "07": ["Adapter", "LoRALinear", "find_layers", "_without_numbers", "attach_adapters"],
-    "08": ["ScaleAndShift", "is_invertible", "DoRALinear"],
-    "09": ["square_size", "MoRALinear"],
+    "01": {},
+    "02": {
+        "bpe": ["count_words", "merge_pair", "learn_merges", "merge_word"],
+        "tokenizer": ["WordCache", "BPETokenizer"],
+        "data": ["split_documents", "encode_documents", "WindowDataset", "make_loader"],
+    },
+    "03": {"attention": ["CausalSelfAttention"]},
+    "04": {
+        "model": ["FeedForward", "Block", "GPTConfig", "GPT"],
+        "attention": ["KVCache"],
+        "generate": ["pick_next", "continue_rows", "generate"],
+    },
+    "05": {
+        "training": [
+            "next_token_loss", "learning_rate", "make_optimizer", "accumulate_gradients",
+            "endless", "TrainConfig", "train", "evaluate",
+        ],
+    },
+    "06": {
+        "instructions": [
+            "prompt_pieces", "format_prompt", "Span", "Example", "shared_start", "encode_pieces",
+            "entry_pieces", "encode_example", "make_labels", "collate",
+        ],
+    },
+    "07": {
+        "adapters.base": ["Adapter"],
+        "adapters.lora": ["LoRALinear"],
+        "adapters.inject": ["find_layers", "_without_numbers", "attach_adapters"],
+    },
+    "08": {
+        "adapters.in_place": ["ScaleAndShift", "scale_and_shift"],
+        "adapters.dora": ["DoRALinear"],
+    },
+    "09": {"adapters.mora": ["square_size", "MoRALinear"]},
+}  # fmt: skip
+# What a text may leave out of a class: how it is kept in files, which the text says in words.
+FOR_FILES = {
+    "tokenizer": {"save", "load", "to_tiktoken", "from_tiktoken"},
+    "adapters": {"peft_config", "peft_tensors", "from_peft", "load_peft"},
 }
 
-chapters = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
-notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+def key_of(path):
+    """The number or letter of a notebook: 02, or B."""
+    return path.stem.split("_")[0]
+
+
+def dotted(path):
+    """The name of a module below gptbook: adapters/lora.py is adapters.lora."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def by_name(path):
+    return f"solutions {path.stem}" if path in SOLUTIONS else path.stem
+
+
+texts = pytest.mark.parametrize("path", TEXTS, ids=by_name)
+notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
 
 
 def read(path):
@@ -89,19 +108,22 @@ def trees(path):
 
 
 def test_there_are_notebooks():
-    assert [path.stem[:2] for path in CHAPTERS] == [f"{i:02d}" for i in range(1, len(CHAPTERS) + 1)]
-    assert len(CHAPTERS) >= 2
+    numbers = [f"{i:02d}" for i in range(1, len(CHAPTERS) + 1)]
+    assert [key_of(path) for path in CHAPTERS] == numbers
+    assert len(CHAPTERS) >= 9
+    assert [path.stem for path in SOLUTIONS] == [key_of(path) for path in TEXTS]
+    assert set(TAUGHT) >= set(numbers)
 
 
 # -- what every chapter has
 
 
-@chapters
+@texts
 def test_one_title_and_the_sections(path):
     headings = re.findall(r"^(#+) (.*)$", prose(path), flags=re.MULTILINE)
     titles = [title for level, title in headings if level == "#"]
     assert len(titles) == 1
-    assert titles[0].startswith(f"{int(path.stem[:2])} · ")
+    assert titles[0].startswith(f"{key_of(path).lstrip('0')} · ")
     sections = [title for level, title in headings if level == "##"]
     assert [title for title in sections if title in SECTIONS] == SECTIONS
     levels = [len(level) for level, _ in headings]
@@ -185,8 +207,16 @@ def test_metadata_is_lean(path):
     ids = [cell.id for cell in notebook.cells]
     assert len(set(ids)) == len(ids)
     for cell in notebook.cells:
-        assert set(cell.metadata) <= {"tags", "alt"}
-        assert set(cell.metadata.get("tags", [])) <= {"nbval-check-output"}
+        assert set(cell.metadata) <= {"tags", "alt", "jupyter"}
+        assert set(cell.metadata.get("tags", [])) <= {"nbval-check-output", "hide-input"}
+        folded = cell.metadata.get("jupyter") == {"source_hidden": True}
+        assert (
+            folded
+            == ("jupyter" in cell.metadata)
+            == ("hide-input" in cell.metadata.get("tags", []))
+        )
+    text = path.read_text(encoding="utf-8")
+    assert json.dumps(tidy(json.loads(text)), indent=1, ensure_ascii=False) + "\n" == text
 
 
 def evasions(source):
@@ -295,7 +325,7 @@ def test_numbers_that_are_not_asserted_are_seen(prose, code):
     assert unasserted(cells[:2]) == [] or prose.startswith("-") or " <" in prose
 
 
-@chapters
+@texts
 def test_large_numbers_in_prose_are_marked_or_stand_in_the_code(path):
     in_code = {
         node.value
@@ -311,9 +341,24 @@ def test_large_numbers_in_prose_are_marked_or_stand_in_the_code(path):
 # -- what is taught is what runs
 
 
-def strip(node):
-    """A definition without docstrings and annotations, as text, for comparison."""
+class PlainAssignments(ast.NodeTransformer):
+    """Turns x: int = 3 into x = 3, but for the fields of dataclasses."""
+
+    def visit_ClassDef(self, node):
+        if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
+            node.body = [n if isinstance(n, ast.AnnAssign) else self.visit(n) for n in node.body]
+            return node
+        return self.generic_visit(node)
+
+    def visit_AnnAssign(self, node):
+        return ast.Assign([node.target], node.value) if node.value else node
+
+
+def strip(node, left_out=()):
+    """A definition without docstrings, annotations and some methods, as text, for comparison."""
     node = ast.parse(ast.unparse(node)).body[0]
+    node.body = [part for part in node.body if getattr(part, "name", None) not in left_out]
+    node = ast.fix_missing_locations(PlainAssignments().visit(node))
     for part in ast.walk(node):
         if isinstance(part, (ast.FunctionDef, ast.ClassDef)):
             if ast.get_docstring(part) is not None:
@@ -327,26 +372,42 @@ def strip(node):
 
 
 def definitions(tree):
-    """(name, text) of the functions and classes at the top level, one by one."""
-    found = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
-    return [(node.name, strip(node)) for node in found]
+    """The functions and classes at the top level, one by one."""
+    return [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
 
 
 def module_definitions():
-    found = {}
-    for path in MODULES:
-        found |= dict(definitions(ast.parse(path.read_text(encoding="utf-8"))))
-    return found
+    """{(module, name): definition} of all modules but those of checks and experiments."""
+    teaching = [m for m in MODULES if not dotted(m).startswith(("exercises", "experiments"))]
+    return {
+        (dotted(path), node.name): node
+        for path in teaching
+        for node in definitions(ast.parse(path.read_text(encoding="utf-8")))
+    }
 
 
-@chapters
+def methods(node):
+    return {part.name for part in node.body if isinstance(part, ast.FunctionDef)}
+
+
+def same(shown, module, own):
+    """True if a text shows the definition `own` of a module, or all of it but what is for files."""
+    left_out = set()
+    if isinstance(shown, ast.ClassDef) and isinstance(own, ast.ClassDef):
+        left_out = FOR_FILES.get(module.split(".")[0], set()) & (methods(own) - methods(shown))
+    return strip(shown) == strip(own, left_out)
+
+
+@texts
 def test_taught_definitions_equal_the_modules(path):
     in_modules, shown = module_definitions(), set()
+    names = {name for _, name in in_modules}
     for tree in trees(path):
-        for name, text in definitions(tree):
-            if name in in_modules:
-                assert text == in_modules[name], f"{name} differs from the module's"
-                shown.add(name)
+        for node in definitions(tree):
+            theirs = {module: own for (module, n), own in in_modules.items() if n == node.name}
+            equal = {module for module, own in theirs.items() if same(node, module, own)}
+            assert equal or not theirs, f"{node.name} differs from that of {list(theirs)}"
+            shown |= {(module, node.name) for module in equal}
         for node in tree.body:
             if isinstance(node, ast.Assign):
                 assigned = {
@@ -355,8 +416,22 @@ def test_taught_definitions_equal_the_modules(path):
                     for n in ast.walk(target)
                     if isinstance(n, ast.Name)
                 }
-                assert assigned.isdisjoint(in_modules), "a name of a module's function is reused"
-    assert set(TAUGHT[path.stem[:2]]) <= shown
+                assert assigned.isdisjoint(names), "a name of a module's function is reused"
+    taught = TAUGHT.get(key_of(path), {})
+    assert {(module, name) for module, each in taught.items() for name in each} <= shown
+
+
+def test_the_comparison_knows_modules_apart_and_what_may_be_left_out():
+    shown = ast.parse("class Block:\n    def forward(self, x):\n        return x").body[0]
+    own = "class Block:\n    def forward(self, x: int) -> int:\n        'Doc.'\n        return x\n"
+    for_files = "    def from_peft(cls):\n        return 3\n"
+    other = "    def backward(self):\n        return 3\n"
+    assert same(shown, "model", ast.parse(own).body[0])
+    assert same(shown, "adapters.lora", ast.parse(own + for_files).body[0])
+    assert not same(shown, "model", ast.parse(own + for_files).body[0])
+    assert not same(shown, "adapters.lora", ast.parse(own + other).body[0])
+    both = ast.parse(own + for_files.replace("3", "4")).body[0]
+    assert not same(both, "adapters.lora", ast.parse(own + for_files).body[0])
 
 
 def test_the_comparison_sees_a_changed_line():
@@ -374,11 +449,11 @@ def test_the_comparison_sees_a_changed_line():
 # -- exercises
 
 
-@chapters
+@texts
 def test_every_exercise_has_prompt_stub_check_hint_and_solution(path):
-    chapter = int(path.stem[:2])
+    key = key_of(path).lstrip("0")
     cells = read(path).cells
-    heading = r"^### Exercise (\d+\.\d+) · .+\n\*(\d+) minutes, (easy|medium|hard)\.\* .+"
+    heading = r"^### Exercise ([\dA-Z]+\.\d+) · .+\n\*(\d+) minutes, (easy|medium|hard)\.\* .+"
     found = {}
     for i, cell in enumerate(cells):
         if cell.cell_type != "markdown" or "### Exercise" not in cell.source:
@@ -394,10 +469,10 @@ def test_every_exercise_has_prompt_stub_check_hint_and_solution(path):
         assert check.source == f'check("{match[1]}", {function.name})'
         assert "not attempted" in check.outputs[0].text
         found[match[1]] = call
-    assert list(found) == exercise_numbers(chapter)
-    assert len(found) >= (3 if chapter == 1 else 5)
+    assert list(found) == exercise_numbers(key)
+    assert len(found) >= (3 if key == "1" else 5)
 
-    solutions = ROOT / "appendix" / f"solutions_{chapter:02d}.ipynb"
+    solutions = ROOT / "appendix" / "solutions" / f"{key_of(path)}.ipynb"
     statements = [node for tree in trees(solutions) for node in tree.body]
     functions = {
         f"{node.name}({ast.unparse(node.args)})": node.name
@@ -446,12 +521,19 @@ def test_the_readme_begins_with_the_two_commands():
         "python -m pip install -r requirements.txt && jupyter lab chapters/01_tour.ipynb",
         "python -m pip install -r requirements.txt -r tests/requirements.txt && python -m pytest",
     ]
-    for path in CHAPTERS:
-        assert f"chapters/{path.name}" in readme
-    for path in MODULES:
-        assert path.name == "__init__.py" or f"`{path.stem}`" in readme, (
-            f"{path.name} is not on the map"
-        )
+    for path in TEXTS:
+        assert path.relative_to(ROOT).as_posix() in readme
+
+
+def test_every_module_is_on_the_map():
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    modules = [path for path in MODULES if path.name != "__init__.py"]
+    for path in modules:
+        name = path.relative_to(PACKAGE).as_posix()
+        if not name.startswith("exercises/"):  # one for each chapter
+            assert f"| `{name}` |" in guide, f"{name} is not on the map"
+    for name in re.findall(r"^\| `([\w/]+\.py)` \|", guide, flags=re.MULTILINE):
+        assert (PACKAGE / name).exists(), f"{name} is on the map and nowhere else"
 
 
 def test_requirements_are_pinned():
@@ -461,6 +543,6 @@ def test_requirements_are_pinned():
 
 
 def test_modules_import_in_a_bare_interpreter(tmp_path):
-    names = ", ".join(f"gptbook.{path.stem}" for path in MODULES if path.stem != "__init__")
+    names = ", ".join(f"gptbook.{dotted(path)}" for path in MODULES).replace(".__init__", "")
     fresh = ["-X", f"pycache_prefix={tmp_path}", "-W", "error::SyntaxWarning"]
     subprocess.run([sys.executable, *fresh, "-c", f"import {names}"], check=True)

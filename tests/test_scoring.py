@@ -7,9 +7,9 @@ from gptbook.data import encode_documents, make_loader
 from gptbook.device import seed_everything
 from gptbook.generate import generate
 from gptbook.model import GPT, GPTConfig
-from gptbook.scoring import average, by_task, exact_matches, share
+from gptbook.scoring import accuracy, by_task, exact_matches, macro_average
 from gptbook.tokenizer import load_tokenizer
-from gptbook.training import train
+from gptbook.training import TrainConfig, train
 from gptbook.world import World
 
 TOKENIZER = load_tokenizer("book")
@@ -22,7 +22,7 @@ def model():
     texts = [document.text for document in World().documents(20)]
     model = GPT(GPTConfig(TOKENIZER.vocab_size, 64, 64, 2, 4, dropout=0.1))
     loader = make_loader(encode_documents(texts, TOKENIZER), 32, 8, stride=3, shuffle=True)
-    train(model, loader, steps=500, lr=1e-2)
+    train(model, loader, TrainConfig(500, lr=1e-2))
     return model
 
 
@@ -34,7 +34,7 @@ def test_exact_match_is_what_greedy_generation_writes(model):
             for cut in (len(words) // 2, len(words) - 1):
                 pairs.append((" ".join(words[:cut]), " ".join(words[cut : cut + 1])))
     found = exact_matches(model, TOKENIZER, pairs, batch_size=7)
-    assert 0.05 < share(found) < 0.95
+    assert 0.05 < accuracy(found) < 0.95
     for (prompt, end), match in zip(pairs, found, strict=True):
         ids = torch.tensor([[TOKENIZER.eos_id, *TOKENIZER.encode(prompt)]])
         wanted = [TOKENIZER.eos_id, *TOKENIZER.encode(f"{prompt} {end}")]
@@ -47,7 +47,7 @@ def test_every_task_weighs_the_same():
     entries = [{"task": task} for task in "abaa"]
     found = by_task(entries, [True, False, True, False])
     assert found == {"a": [True, True, False], "b": [False]}
-    assert average(found) == pytest.approx(1 / 3)
+    assert macro_average(found) == pytest.approx(1 / 3)
     with pytest.raises(ValueError, match="shorter"):
         by_task(entries, [True])
 
@@ -55,5 +55,5 @@ def test_every_task_weighs_the_same():
 def test_pairs_that_cannot_be_scored_are_refused(model):
     with pytest.raises(ValueError, match="more than context_length"):
         exact_matches(model, TOKENIZER, [("kite " * 80, "box")])
-    with pytest.raises(ValueError, match="no share of nothing"):
-        share(exact_matches(model, TOKENIZER, []))
+    with pytest.raises(ValueError, match="no accuracy of nothing"):
+        accuracy(exact_matches(model, TOKENIZER, []))

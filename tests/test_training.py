@@ -12,14 +12,17 @@ from gptbook.device import bf16_works, pick_device, seed_everything
 from gptbook.generate import generate
 from gptbook.model import GPT, GPTConfig
 from gptbook.training import (
+    TrainConfig,
     evaluate,
     learning_rate,
     make_optimizer,
     next_token_loss,
     train,
 )
+from tests.helpers import assert_same_weights
 
 CONFIG = GPTConfig(vocab_size=60, context_length=16, embed_dim=32, num_layers=2, num_heads=2)
+CONFIG_150 = TrainConfig(150, lr=1e-2, warmup=10)
 
 
 def new_model(seed=0, **changes):
@@ -73,7 +76,7 @@ def test_only_matrices_decay():
 
 def test_a_rule_is_learned(ids):
     model = new_model()
-    losses = train(model, make_loader(ids, 16, 8, shuffle=True), steps=150, lr=1e-2, warmup=10)
+    losses = train(model, make_loader(ids, 16, 8, shuffle=True), CONFIG_150)
     assert len(losses) == 150
     assert losses[0] == pytest.approx(torch.tensor(60.0).log().item(), abs=0.2)
     assert evaluate(model, make_loader(ids, 16, 8)) < 0.5
@@ -83,7 +86,9 @@ def test_a_rule_is_learned(ids):
 
 def test_the_same_seed_gives_the_same_losses(ids):
     def run(seed):
-        return train(new_model(seed), make_loader(ids, 16, 8, shuffle=True, seed=seed), steps=8)
+        return train(
+            new_model(seed), make_loader(ids, 16, 8, shuffle=True, seed=seed), TrainConfig(8)
+        )
 
     assert run(0) == run(0)
     assert run(0) != run(1)
@@ -92,7 +97,8 @@ def test_the_same_seed_gives_the_same_losses(ids):
 def test_a_step_equals_the_plain_recipe(ids):
     model, other = new_model(), new_model()
     loader = make_loader(ids, 16, 8)
-    losses = train(model, loader, steps=3, lr=1e-2, warmup=2, weight_decay=0.2, max_norm=0.05)
+    config = TrainConfig(3, lr=1e-2, warmup=2, weight_decay=0.2, max_norm=0.05)
+    losses = train(model, loader, config)
     decayed = [p for p in other.parameters() if p.dim() == 2]
     plain = [p for p in other.parameters() if p.dim() == 1]
     optimizer = torch.optim.AdamW(
@@ -110,8 +116,7 @@ def test_a_step_equals_the_plain_recipe(ids):
         for p in other.parameters():
             p.grad *= min(1.0, 0.05 / (norm.item() + 1e-6))
         optimizer.step()
-    for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs)
+    assert_same_weights(model, other, rtol=1.3e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize("transposed", [False, True])
@@ -132,8 +137,7 @@ def test_the_fused_optimizer_computes_what_the_plain_one_does(ids, transposed):
             optimizer.zero_grad()
             next_token_loss(m(x), y).backward()
             optimizer.step()
-    for a, b in zip(model.parameters(), other.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+    assert_same_weights(model, other, rtol=1e-9, atol=1e-9)
 
 
 def holes(ids, seed=0):
@@ -157,15 +161,14 @@ def test_accumulated_batches_count_as_one(ids, accumulate):
     ]
     model, other = (new_model().double() for _ in range(2))
     options = {"steps": len(large), "lr": 1e-2, "max_norm": 0.2}
-    losses = train(model, small, accumulate=accumulate, **options)
-    assert losses == pytest.approx(train(other, large, **options), rel=1e-9)
-    for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-7)
+    losses = train(model, small, TrainConfig(accumulate=accumulate, **options))
+    assert losses == pytest.approx(train(other, large, TrainConfig(**options)), rel=1e-9)
+    assert_same_weights(model, other, rtol=1e-7, atol=1e-7)
 
 
 def test_accumulated_batches_without_targets_cost_nothing(ids):
     nothing = [(x, torch.full_like(y, -100)) for x, y in holes(ids)[:2]]
-    assert train(new_model(), nothing, steps=2, accumulate=2) == [0.0, 0.0]
+    assert train(new_model(), nothing, TrainConfig(2, accumulate=2)) == [0.0, 0.0]
 
 
 def test_the_loss_function_is_an_argument(ids):
@@ -174,9 +177,10 @@ def test_the_loss_function_is_an_argument(ids):
         return 3 * next_token_loss(logits, targets)
 
     shapes, loader = [], make_loader(ids, 16, 4)
-    losses = train(new_model(), loader, steps=2, accumulate=3, loss_fn=seen, lr=1e-9)
+    config = TrainConfig(2, lr=1e-9, accumulate=3)
+    losses = train(new_model(), loader, config, loss_fn=seen)
     assert shapes == [((4, 16, 60), (4, 16))] * 6
-    wanted = train(new_model(), loader, steps=2, accumulate=3, lr=1e-9)
+    wanted = train(new_model(), loader, config)
     assert losses == pytest.approx([3 * loss for loss in wanted], rel=1e-5)
 
 
@@ -188,16 +192,16 @@ def test_mixed_precision(ids):
         return next_token_loss(logits, targets)
 
     loader = make_loader(ids, 16, 8, shuffle=True)
-    run = partial(train, loader=loader, steps=150, lr=1e-2, warmup=10, loss_fn=loss_fn)
+    run = partial(train, loader=loader, loss_fn=loss_fn)
     model = new_model()
     inside = []
     model.blocks[0].feed_forward.up.register_forward_hook(lambda *a: inside.append(a[2].dtype))
-    losses = run(model, mixed=True)
+    losses = run(model, config=replace(CONFIG_150, mixed=True))
     assert set(seen) == {torch.float32}
     assert set(inside) == {torch.bfloat16 if bf16_works("cpu") else torch.float32}
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert evaluate(model, loader) < 0.5
-    assert losses[0] == pytest.approx(run(new_model())[0], abs=0.02)
+    assert losses[0] == pytest.approx(run(new_model(), config=CONFIG_150)[0], abs=0.02)
     assert set(inside) == {inside[0], torch.float32}  # evaluation, outside of the training
 
 
@@ -212,7 +216,7 @@ def test_after_step_sees_every_step_and_changes_nothing(ids):
 
     def run(**options):
         loader = make_loader(ids, 16, 8, shuffle=True)
-        return train(model, loader, steps=6, lr=1e-2, **options)
+        return train(model, loader, TrainConfig(6, lr=1e-2), **options)
 
     model = new_model(dropout=0.3)
     wanted, weights = run(), model.state_dict()
@@ -244,18 +248,18 @@ def test_evaluate_weighs_every_token_alike(ids):
 def test_the_loader_starts_over(ids):
     loader = make_loader(ids[:40], 16, 2)
     assert len(loader) == 1
-    assert len(train(new_model(), loader, steps=5)) == 5
+    assert len(train(new_model(), loader, TrainConfig(5))) == 5
 
 
 @pytest.mark.parametrize("loader", [[], iter([]), ((torch.zeros(1, 1), 0) for _ in ())])
 def test_a_loader_without_batches_is_refused(loader):
     with pytest.raises(ValueError, match="gave no batch"):
-        train(new_model(), loader, steps=1)
+        train(new_model(), loader, TrainConfig(1))
 
 
 def test_a_loader_that_is_used_up_is_refused(ids):
     with pytest.raises(ValueError, match="gave no batch"):
-        train(new_model(), iter(make_loader(ids[:100], 16, 2)), steps=50)
+        train(new_model(), iter(make_loader(ids[:100], 16, 2)), TrainConfig(50))
 
 
 def test_a_batch_in_which_nothing_counts_costs_nothing(ids):
@@ -264,7 +268,7 @@ def test_a_batch_in_which_nothing_counts_costs_nothing(ids):
     nothing = torch.full_like(y, -100)
     assert next_token_loss(model(x), nothing).item() == 0
     assert evaluate(model, [(x, y), (x, nothing)]) == evaluate(model, [(x, y)])
-    assert train(model, [(x, nothing)], steps=1) == [0.0]
+    assert train(model, [(x, nothing)], TrainConfig(1)) == [0.0]
     with pytest.raises(ValueError, match="no target that counts"):
         evaluate(model, [(x, nothing)])
 
@@ -272,15 +276,15 @@ def test_a_batch_in_which_nothing_counts_costs_nothing(ids):
 @pytest.mark.parametrize(
     "options", [{"warmup": 5}, {"warmup": -1}, {"max_norm": 0}, {"max_norm": -1}]
 )
-def test_bad_options_are_refused(ids, options):
+def test_bad_options_are_refused(options):
     with pytest.raises(ValueError, match="0 <= warmup < steps and max_norm > 0"):
-        train(new_model(), make_loader(ids, 16, 8), steps=5, **options)
+        TrainConfig(5, **options)
 
 
 @pytest.mark.parametrize("options", [{"accumulate": 0}, {"save_every": 0}])
-def test_options_below_one_are_refused(ids, options):
+def test_options_below_one_are_refused(options):
     with pytest.raises(ValueError, match="need accumulate >= 1 and save_every >= 1; got"):
-        train(new_model(), make_loader(ids, 16, 8), steps=5, **options)
+        TrainConfig(5, **options)
 
 
 def test_shapes_that_differ_are_refused():
@@ -291,7 +295,7 @@ def test_shapes_that_differ_are_refused():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_training_on_cuda(ids):
     model = new_model().to(pick_device("cuda"))
-    losses = train(model, make_loader(ids, 16, 8, shuffle=True), steps=150, lr=1e-2, warmup=10)
+    losses = train(model, make_loader(ids, 16, 8, shuffle=True), CONFIG_150)
     assert losses[-1] < 0.5
     assert (
         generate(model, ids[None, :4].to(pick_device("cuda")), 12)[0].tolist() == ids[:16].tolist()

@@ -1,11 +1,12 @@
 """Byte-pair encoding: counting words, learning merges, applying them; chapter 2 builds it.
 
 Gage 1994; for words: Sennrich et al., arXiv 1508.07909; for bytes: GPT-2 (Radford et al. 2019).
-A vocabulary is a table of *ranks*: token bytes -> id. The rank is also the order in which tokens
+A vocabulary is a dict of *ranks*: token bytes -> id. The rank is also the order in which tokens
 were learned, and encoding always applies the earliest learned merge first, as tiktoken does.
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
@@ -17,7 +18,7 @@ import regex
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 
 
-def count_words(text, pattern=GPT2_PATTERN):
+def count_words(text: str, pattern: str = GPT2_PATTERN) -> dict[bytes, int]:
     """Cut `text` with `pattern` and count each distinct word, as UTF-8 bytes.
 
     >>> count_words("low lower low")
@@ -28,7 +29,7 @@ def count_words(text, pattern=GPT2_PATTERN):
     return {word.encode("utf-8"): count for word, count in Counter(words).items()}
 
 
-def refuse_lost_text(words, text, pattern):
+def refuse_lost_text(words: Sequence[str], text: str, pattern: str) -> None:
     """Raise ValueError if `words`, which `pattern` has found in `text`, are not all of the text."""
     whole = not words or isinstance(words[0], str)  # several groups give tuples
     if not whole or sum(map(len, words)) != len(text):
@@ -38,7 +39,7 @@ def refuse_lost_text(words, text, pattern):
         )
 
 
-def merge_pair(ids, pair, new_id):
+def merge_pair(ids: Sequence[int], pair: tuple[int, int], new_id: int) -> list[int]:
     """Return `ids` with every occurrence of `pair`, from left to right, replaced by `new_id`.
 
     >>> merge_pair([1, 1, 1, 2], (1, 1), 9)
@@ -55,7 +56,7 @@ def merge_pair(ids, pair, new_id):
     return merged
 
 
-def learn_merges(word_counts, num_merges):
+def learn_merges(word_counts: Mapping[bytes, int], num_merges: int) -> list[tuple[int, int]]:
     """Learn up to `num_merges` merges from {word bytes: count}; number i makes the id 256 + i.
 
     Returns a list of (left id, right id), shorter than asked if all words become single tokens.
@@ -65,8 +66,10 @@ def learn_merges(word_counts, num_merges):
     [(97, 98), (97, 256)]
     """
     words, counts = [list(word) for word in word_counts], list(word_counts.values())
-    pair_counts = defaultdict(int)
-    where = defaultdict(set)  # pair -> the words it has been seen in
+    pair_counts: dict[tuple[int, int], int] = defaultdict(int)
+    where: dict[tuple[int, int], set[int]] = defaultdict(
+        set
+    )  # pair -> the words it has been seen in
     for i, word in enumerate(words):
         for pair in pairwise(word):
             pair_counts[pair] += counts[i]
@@ -74,7 +77,7 @@ def learn_merges(word_counts, num_merges):
     heap = [(-count, pair) for pair, count in pair_counts.items()]
     heapify(heap)
 
-    merges = []
+    merges: list[tuple[int, int]] = []
     while heap and len(merges) < num_merges:
         count, pair = heappop(heap)
         if -count != pair_counts[pair]:  # out of date: other merges have used up some of them
@@ -97,7 +100,7 @@ def learn_merges(word_counts, num_merges):
     return merges
 
 
-def merge_word(word, ranks):
+def merge_word(word: bytes, ranks: Mapping[bytes, int]) -> list[int]:
     """Encode one word (bytes): join the neighbours of lowest joint rank, until none has one.
 
     A heap holds the possible joins and `end`, `before` link the parts, so n bytes cost O(n log n),

@@ -2,17 +2,25 @@
 
 import json
 import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from gptbook.device import random_state, set_random_state
-from gptbook.files import read_tensors, written_whole
+from gptbook.files import read_tensors, remove_parts, written_whole
 
 FILE_FORMAT = "gptbook-checkpoint-1"
+Batch = tuple[Tensor, Tensor]  # inputs and targets
 
 
-def save_checkpoint(path, model, optimizer, step, notes=None):
+def save_checkpoint(
+    path: str | Path, model: nn.Module, optimizer: Optimizer, step: int, notes: Any = None
+) -> None:
     """Write all that the next step depends on to the file `path`, whole or not at all.
 
     That is the parameters (tied ones once) and buffers of `model`, the state and learning rates of
@@ -37,7 +45,7 @@ def save_checkpoint(path, model, optimizer, step, notes=None):
         )
 
 
-def load_checkpoint(path, model, optimizer):
+def load_checkpoint(path: str | Path, model: nn.Module, optimizer: Optimizer) -> int:
     """Put `model`, `optimizer` and torch's random generators where they were; return the step.
 
     `model` and `optimizer` must be built as for `save_checkpoint`; options of the optimizer other
@@ -56,15 +64,15 @@ def load_checkpoint(path, model, optimizer):
             raise ValueError(f"{path} is of another model: {name} is {theirs} there, {ours} here")
 
     trained = [p for group in optimizer.param_groups for p in group["params"]]
-    numbers = {id(parameter): number for number, parameter in enumerate(trained)}
-    numbers = {name: numbers.get(id(parameter)) for name, parameter in parameters.items()}
-    states = {}
+    indices = {id(parameter): index for index, parameter in enumerate(trained)}
+    index_of = {name: indices.get(id(parameter)) for name, parameter in parameters.items()}
+    states: dict[int, dict[str, Tensor]] = {}
     for name, tensor in saved.items():
         if name.startswith("optimizer."):
             name, key = name.removeprefix("optimizer.").rsplit(".", 1)
-            if numbers.get(name) is None:
+            if (index := index_of.get(name)) is None:
                 raise ValueError(f"{path} is of an optimizer that trains {name}; this one does not")
-            states.setdefault(numbers[name], {})[key] = _laid_out_as(parameters[name], tensor)
+            states.setdefault(index, {})[key] = _laid_out_as(parameters[name], tensor)
     if len(content["learning_rates"]) != len(optimizer.param_groups):
         raise ValueError(f"{path} is of an optimizer with other groups of parameters")
     with torch.no_grad():
@@ -80,7 +88,7 @@ def load_checkpoint(path, model, optimizer):
     return content["step"]
 
 
-def read_notes(path):
+def read_notes(path: str | Path) -> tuple[int, Any]:
     """Return (step, notes) of a checkpoint; ValueError if it is truncated or none."""
     content, _ = _read(path)
     return content["step"], content["notes"]
@@ -92,44 +100,107 @@ class CountedBatches:
     Two of the same sum have, as good as surely, given the same batches in the same order.
     """
 
-    def __init__(self, batches):
+    def __init__(self, batches: Iterable[Batch]) -> None:
         self.batches, self.checksum = iter(batches), 0
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Batch]:
         return self
 
-    def __next__(self):
+    def __next__(self) -> Batch:
         batch = next(self.batches)
         for part in batch:
             bytes_ = part.cpu().contiguous().flatten().view(torch.uint8).numpy()
-            self.checksum = zlib.crc32(bytes_, self.checksum)
+            self.checksum = zlib.crc32(bytes_.data, self.checksum)
         return batch
 
-    def skip(self, count):
+    def skip(self, count: int) -> None:
         """Give out `count` batches to nobody."""
         for _ in range(count):
             next(self)
 
 
-def _device(model):
+class SavedRun:
+    """A training run that is kept in the file `path`, with all that its next step depends on.
+
+    If the file exists, the run goes on from there: `losses` are those so far, `batches` gives out
+    the next one. `options` is what must be the same then, {name: value that JSON can hold}.
+
+    Raises ValueError, and leaves the model as it was, if the file is of a run with other options or
+    on other data.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        model: nn.Module,
+        optimizer: Optimizer,
+        batches: Iterable[Batch],
+        options: dict[str, Any],
+    ) -> None:
+        self.path, self.model, self.optimizer, self.options = path, model, optimizer, options
+        self.batches = CountedBatches(batches)
+        self.losses: list[float] = []
+        remove_parts(path)
+        if Path(path).exists():
+            self._resume()
+
+    def _resume(self) -> None:
+        step, notes = read_notes(self.path)
+        if not isinstance(notes, dict) or not {"options", "losses", "data"} <= notes.keys():
+            raise ValueError(f"{self.path} was not written by train; go on with load_checkpoint")
+        saved = notes["options"]
+        if other := [name for name in self.options if saved[name] != self.options[name]]:
+            there, here = ({name: o[name] for name in other} for o in (saved, self.options))
+            raise ValueError(
+                f"{self.path} is of a run with {there}, not {here}; use its options or another path"
+            )
+        self.batches.skip(step * self.options["accumulate"])
+        if self.batches.checksum != notes["data"]:
+            raise ValueError(
+                f"{self.path} is of a run on other batches; make the loader as for that run, with "
+                "the same seed and, if it shuffles, a generator of its own, as make_loader does"
+            )
+        load_checkpoint(self.path, self.model, self.optimizer)
+        self.losses = notes["losses"]
+
+    def save(self, step: int) -> None:
+        """Write the file, whole or not at all, after so many steps."""
+        notes = {"options": self.options, "losses": self.losses, "data": self.batches.checksum}
+        save_checkpoint(self.path, self.model, self.optimizer, step, notes)
+
+
+def options_of(
+    model: nn.Module, optimizer: Optimizer, loss_fn: Callable[..., Any]
+) -> dict[str, Any]:
+    """What a `SavedRun` compares of a model, an optimizer and a loss function."""
+    trained = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
+    return {
+        "config": str(getattr(model, "config", None)),
+        "trained": trained,
+        "layers": sorted({f"{type(m).__name__}({m.extra_repr()})" for m in model.modules()}),
+        "loss_fn": getattr(loss_fn, "__qualname__", type(loss_fn).__qualname__),
+    }
+
+
+def _device(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def _tensors(model):
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
     """All parameters, tied ones once, and all buffers that belong into a file, by name."""
     kept = model.state_dict().keys()
     buffers = {name: buffer for name, buffer in model.named_buffers() if name in kept}
     return dict(model.named_parameters()) | buffers
 
 
-def _laid_out_as(parameter, tensor):
+def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
     """`tensor` with the strides of `parameter`, which the fused optimizer takes for granted."""
     if tensor.shape != parameter.shape:
         return tensor.clone()
     return torch.empty_like(parameter, requires_grad=False).copy_(tensor)
 
 
-def _read(path):
+def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The JSON content of a checkpoint and its tensors, on the CPU."""
     metadata, tensors = read_tensors(path)
     if metadata.get("format") != FILE_FORMAT:

@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
 from urllib.request import HTTPRedirectHandler, build_opener
@@ -18,12 +19,12 @@ from gptbook.files import written_whole
 CHUNK = 2**20  # bytes read at a time
 
 
-def cache_folder():
+def cache_folder() -> Path:
     """Return where downloads are kept: $GPTBOOK_CACHE, else ~/.cache/gptbook."""
     return Path(os.environ.get("GPTBOOK_CACHE") or Path.home() / ".cache" / "gptbook")
 
 
-def download(url, sha256, folder=None):
+def download(url: str, sha256: str, folder: str | Path | None = None) -> Path:
     """Return the path of the file at `url`, which must have the digest `sha256`, 64 hex digits.
 
     The file keeps the name that it has in the URL. It is downloaded into `folder` (default: one of
@@ -58,7 +59,7 @@ def download(url, sha256, folder=None):
     return path
 
 
-def refuse_open_wire(url):
+def refuse_open_wire(url: str) -> None:
     """Raise ValueError for a URL that is not https://, unless it is http:// on this machine."""
     parts = urlsplit(url)
     try:
@@ -72,12 +73,14 @@ def refuse_open_wire(url):
 class _SafeRedirects(HTTPRedirectHandler):
     """Follow the server to another address only if that is an encrypted one, too."""
 
-    def redirect_request(self, request, file, code, message, headers, url):
-        refuse_open_wire(url)
-        return super().redirect_request(request, file, code, message, headers, url)
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Any:
+        refuse_open_wire(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _fetch(url, part, name):
+def _fetch(url: str, part: Path, name: str) -> tuple[str, int, int | None]:
     """Write what is at `url` into the file `part`; return (SHA-256, bytes received, bytes said)."""
     try:
         response = build_opener(_SafeRedirects).open(url, timeout=30)

@@ -5,17 +5,20 @@ import hashlib
 import json
 import os
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 ASSETS = Path(__file__).parent / "assets"  # what comes with the book: words, tokenizer, base model
 
 
 @contextmanager
-def written_whole(path):
-    """Yield the path of a file beside `path`; at the end that file takes the place of `path`.
+def written_whole(path: str | Path) -> Iterator[Path]:
+    """Yield the path of a file beside `path`; at the end that file replaces `path`.
 
     So `path` never holds half of something, whenever the program dies and also when several
     processes write it at once. If the code inside raises an error, `path` stays as it was.
@@ -31,21 +34,21 @@ def written_whole(path):
         part.unlink(missing_ok=True)
 
 
-def remove_parts(path):
+def remove_parts(path: str | Path) -> None:
     """Remove what a killed program has left beside `path`, which nobody may be writing now."""
     path = Path(path)
     for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         part.unlink(missing_ok=True)
 
 
-def write_checked(path, kind, content):
+def write_checked(path: str | Path, kind: str, content: dict[str, Any]) -> None:
     """Write the dict `content` as JSON with the name of its `kind` and a SHA-256 digest."""
     text = json.dumps(content | {"format": kind, "sha256": digest(content)})
     with written_whole(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
-def read_checked(path, kind):
+def read_checked(path: str | Path, kind: str) -> dict[str, Any]:
     """Read what `write_checked` wrote; ValueError if it is truncated, altered or foreign."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -58,7 +61,7 @@ def read_checked(path, kind):
     return content
 
 
-def read_tensors(path):
+def read_tensors(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Return (metadata, {name: tensor}) of a safetensors file; ValueError if it is not whole.
 
     The tensors are mapped: their memory is the file's until they are written to, and then their
@@ -71,6 +74,6 @@ def read_tensors(path):
         raise ValueError(f"{path} is not a whole safetensors file: {error}") from None
 
 
-def digest(content):
+def digest(content: Any) -> str:
     """The SHA-256 digest, in hexadecimal, of a JSON value."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8")).hexdigest()

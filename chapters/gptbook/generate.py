@@ -1,11 +1,21 @@
-"""Writing with a GPT: greedy or sampled, one token after another; chapter 4 builds it."""
+"""Generation with a GPT: greedy or sampled, one token after another; chapter 4 builds it."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 import torch
+from torch import Generator, Tensor, nn
 
 from gptbook.attention import KVCache
+from gptbook.model import GPT
+
+Ids = TypeVar("Ids", Tensor, list)  # what `generate` takes, it gives back
 
 
-def check_sampling(temperature=0.0, top_k=None, top_p=None):
+def check_sampling(
+    temperature: float = 0.0, top_k: int | None = None, top_p: float | None = None
+) -> None:
     """Raise ValueError for a temperature, top_k or top_p that `pick_next` could not work with."""
     if not 0 <= temperature < torch.inf:
         raise ValueError(f"temperature={temperature} must be 0 or a positive number")
@@ -13,11 +23,17 @@ def check_sampling(temperature=0.0, top_k=None, top_p=None):
         raise ValueError(f"need top_k >= 1 and 0 < top_p <= 1; got {top_k} and {top_p}")
 
 
-def pick_next(logits, temperature=0.0, top_k=None, top_p=None, generator=None):
+def pick_next(
+    logits: Tensor,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    generator: Generator | None = None,
+) -> Tensor:
     """Choose a token for each row of `logits` (B, V) and return their ids (B,).
 
     Temperature 0 takes the most likely token. Otherwise logits are divided by the temperature, cut
-    to the `top_k` most likely tokens, then to the fewest that hold a share `top_p` of the
+    to the `top_k` most likely tokens, then to the fewest that hold `top_p` of the
     probability (nucleus sampling, arXiv 1904.09751), and one token is drawn. The options are not
     checked here, once a token, but by `check_sampling`.
     """
@@ -31,7 +47,7 @@ def pick_next(logits, temperature=0.0, top_k=None, top_p=None, generator=None):
     probabilities = logits.softmax(dim=-1)
     if top_p is not None and top_p < 1:
         ordered, order = probabilities.sort(dim=-1, descending=True)
-        before = ordered.cumsum(dim=-1) - ordered  # the share held by more likely tokens
+        before = ordered.cumsum(dim=-1) - ordered  # what more likely tokens hold
         probabilities = probabilities.masked_fill(
             (before >= top_p).gather(-1, order.argsort(dim=-1)), 0.0
         )
@@ -40,7 +56,7 @@ def pick_next(logits, temperature=0.0, top_k=None, top_p=None, generator=None):
     return torch.multinomial(probabilities, 1, generator=generator)[:, 0].to(logits.device)
 
 
-def lay_out_for_generation(model):
+def lay_out_for_generation(model: nn.Module) -> None:
     """Store every weight that is taller than wide column after column, in place, for speed.
 
     Multiplied with a single token, a weight (out, in) is read once, and many CPUs read it faster
@@ -48,25 +64,30 @@ def lay_out_for_generation(model):
     embeddings gets slower, so this is for a model that writes, not for one in training.
     """
     for layer in model.modules():
-        if isinstance(layer, torch.nn.Linear) and layer.out_features > layer.in_features:
+        if isinstance(layer, nn.Linear) and layer.out_features > layer.in_features:
             layer.weight.data = layer.weight.data.t().contiguous().t()
 
 
-def check_prompts(config, prompts, max_new_tokens, eos_id=None):
-    """Return the prompts' lengths, and the longest with `max_new_tokens` more.
+def check_prompts(
+    model: GPT, prompts: Sequence[Tensor | list[int]], max_new_tokens: int, eos_id: int | None
+) -> list[Tensor]:
+    """Return prompts as tensors (T,) on the model's device.
 
-    Raises ValueError if a GPT of this `config` cannot go on so far from `prompts`, tensors (T,).
+    Raises ValueError if the model cannot go on from one of them by `max_new_tokens`.
     """
-    if any(prompt.dim() != 1 for prompt in prompts):
+    device, config = next(model.parameters()).device, model.config
+    rows = [torch.as_tensor(prompt, device=device) for prompt in prompts]
+    if any(row.dim() != 1 for row in rows):
         raise ValueError("need a list of rows of ids; put a single row in brackets")
-    lengths = [len(prompt) for prompt in prompts]
-    if min(lengths, default=0) == 0 or max_new_tokens < 0:
+    lengths = list(map(len, rows))
+    if not lengths or min(lengths) == 0 or max_new_tokens < 0:
         raise ValueError(
             "need prompts of at least one token, <|endoftext|> for example, "
             f"and max_new_tokens >= 0; got prompts of {lengths} tokens and {max_new_tokens}"
         )
-    ids = torch.cat(prompts)
-    if ids.is_floating_point() or ids.min() < 0 or max(ids.max(), eos_id or 0) >= config.vocab_size:
+    ids = torch.cat(rows)
+    lowest, highest = int(ids.min()), max(int(ids.max()), eos_id or 0)
+    if ids.is_floating_point() or lowest < 0 or highest >= config.vocab_size:
         raise ValueError(
             f"ids must be whole numbers from 0 to {config.vocab_size - 1}; got {ids.dtype} "
             f"from {ids.min()} to {ids.max()}, and eos_id={eos_id}"
@@ -76,67 +97,93 @@ def check_prompts(config, prompts, max_new_tokens, eos_id=None):
             f"{max(lengths)} prompt tokens and {max_new_tokens} new ones are {total}, "
             f"more than context_length={config.context_length}"
         )
-    return lengths, total
+    return rows
+
+
+def make_caches(model: GPT, max_length: int) -> list[KVCache]:
+    """One cache for each block, with room for `max_length` tokens.
+
+    Raises ValueError if that is more than the model's context.
+    """
+    if max_length > model.config.context_length:
+        raise ValueError(f"{max_length} tokens are more than {model.config.context_length=}")
+    return [KVCache(max_length) for _ in model.blocks]
+
+
+def continue_rows(
+    model: GPT,
+    prompts: list[Tensor],
+    max_new_tokens: int,
+    choose: Callable[[Tensor], Tensor],
+    eos_id: int | None = None,
+    use_cache: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """Return the continued prompts as one tensor (B, longest + new), and where each ends, (B,).
+
+    `choose` maps logits (B, V) to ids (B,). The rows advance together, from the end of the
+    shortest prompt on. Where a row still has prompt left, its own token is kept instead of the
+    chosen one. So nothing is padded, masked or shifted, and each row gets the tokens that it would
+    get alone.
+    """
+    lengths = list(map(len, prompts))
+    total, device = max(lengths) + max_new_tokens, prompts[0].device
+    text = torch.full((len(prompts), total), eos_id or 0, device=device)
+    for row, prompt in enumerate(prompts):
+        text[row, : len(prompt)] = prompt
+    first = torch.tensor(lengths, device=device)  # (B,): where each row begins to write
+    stop = first + max_new_tokens  # (B,): and where it ends; an eos_id will end it earlier
+    caches = make_caches(model, total) if use_cache else None
+    seen = 0  # how many tokens the caches hold
+    with torch.inference_mode():  # no gradients, and less bookkeeping than under no_grad
+        for t in range(min(lengths), total):
+            chosen = choose(model(text[:, seen:t], caches)[:, -1])  # (B,)
+            if t < max(lengths):
+                chosen = chosen.where(first <= t, text[:, t])
+            text[:, t] = chosen
+            if eos_id is not None:
+                ends = (chosen == eos_id) & (first <= t) & (t < stop)
+                stop[ends] = t + 1
+                if (stop <= t + 1).all():
+                    break
+            seen = t if use_cache else 0
+    written = torch.arange(total, device=device) < stop[:, None]  # (B, longest + new)
+    return text.where(written, eos_id or 0), stop
 
 
 def generate(
-    model,
-    ids,
-    max_new_tokens,
-    temperature=0.0,
-    top_k=None,
-    top_p=None,
-    eos_id=None,
-    use_cache=True,
-    generator=None,
-):
-    """Continue every prompt of `ids` by up to `max_new_tokens`.
+    model: GPT,
+    ids: Ids,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    eos_id: int | None = None,
+    use_cache: bool = True,
+    generator: Generator | None = None,
+) -> Ids:
+    """Continue every prompt of `ids` by up to `max_new_tokens`: list in, list out, and tensors too.
 
     A tensor (B, T) gives a tensor (B, T + new tokens): a row that has produced `eos_id` is filled
     up with it, and when every row has, generation stops. A list of prompts, each a list of ids or
     a tensor (T,), which may differ in length, gives a list of tensors (T + new tokens,), each
     ending with the `eos_id` that it produced, if it did.
 
-    The rows advance together, from the end of the shortest prompt on. Where a row still has prompt
-    left, its own token is kept instead of the chosen one. So nothing is padded, masked or shifted,
-    and each row gets the tokens that it would get alone.
-
     With `use_cache`, each step computes only the newest token. Raises ValueError if a text would
     outgrow the model's context or an option is out of range.
     """
-    device = next(model.parameters()).device
-    if isinstance(ids, torch.Tensor) and ids.dim() != 2:
+    if isinstance(ids, Tensor) and ids.dim() != 2:
         raise ValueError(f"ids must have the shape (B, T), not {tuple(ids.shape)}")
-    prompts = [torch.as_tensor(prompt, device=device) for prompt in ids]
     check_sampling(temperature, top_k, top_p)
-    lengths, total = check_prompts(model.config, prompts, max_new_tokens, eos_id)
-
-    fill = eos_id or 0
-    text = torch.full((len(prompts), total), fill, device=device)  # (B, longest prompt + new)
-    for row, prompt in enumerate(prompts):
-        text[row, : len(prompt)] = prompt
-    first = torch.tensor(lengths, device=device)  # (B,): where each row begins to write
-    stop = first + max_new_tokens  # (B,): and where it ends; an eos_id will end it earlier
-    caches = [KVCache(total) for _ in model.blocks] if use_cache else None
-    seen, was_training = 0, model.training  # seen: how many tokens the caches hold
+    prompts = check_prompts(model, list(ids), max_new_tokens, eos_id)
+    choose = partial(
+        pick_next, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator
+    )
+    was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode():  # no gradients, and less bookkeeping than under no_grad
-            for t in range(min(lengths), total):
-                logits = model(text[:, seen:t], caches)[:, -1]  # (B, V)
-                chosen = pick_next(logits, temperature, top_k, top_p, generator)
-                if t < max(lengths):
-                    chosen = chosen.where(first <= t, text[:, t])
-                text[:, t] = chosen
-                if eos_id is not None:
-                    ends = (chosen == eos_id) & (first <= t) & (t < stop)
-                    stop[ends] = t + 1
-                    if (stop <= t + 1).all():
-                        break
-                seen = t if use_cache else 0
+        text, stop = continue_rows(model, prompts, max_new_tokens, choose, eos_id, use_cache)
     finally:
         model.train(was_training)
-    text.masked_fill_(torch.arange(total, device=device) >= stop[:, None], fill)
-    if isinstance(ids, torch.Tensor):
+    if isinstance(ids, Tensor):
         return text[:, : stop.max()]
     return [row[:end] for row, end in zip(text, stop, strict=True)]

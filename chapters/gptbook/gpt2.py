@@ -6,11 +6,14 @@ the matrices of linear layers as (in, out); ours are their transposes, (out, in)
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn as nn
 from safetensors.torch import save_file
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from gptbook.download import cache_folder, download
@@ -59,7 +62,7 @@ SUPPORTED = {
 }
 
 
-def load_gpt2(source, num_heads=None, dropout=0.0):
+def load_gpt2(source: str | Path, num_heads: int | None = None, dropout: float = 0.0) -> GPT:
     """Return a `GPT` with the weights of `source`, in float32 on the CPU.
 
     `source` is "book", the base model of this book; or "gpt2", "gpt2-medium", "gpt2-large" or
@@ -86,14 +89,13 @@ def load_gpt2(source, num_heads=None, dropout=0.0):
             raise ValueError(f"num_heads={num_heads}, but {source} says {config.num_heads}")
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is not there; load_gpt2 takes a folder with config.json and "
-            f"model.safetensors (in one piece), a .safetensors file, or one of {list(RELEASED)}"
-        )
+            f"{path} is not there; load_gpt2 takes a folder with config.json and model.safetensors "
+            f"(in one piece), a .safetensors file, or one of {list(RELEASED)}")  # fmt: skip
     _, tensors = read_tensors(path)
     return _assemble(path, tensors, config, num_heads, dropout)
 
 
-def save_gpt2(model, folder, eos_id=None):
+def save_gpt2(model: GPT, folder: str | Path, eos_id: int | None = None) -> None:
     """Write `model` into `folder` as config.json and model.safetensors, which transformers loads.
 
     Each file appears whole or not at all. The tied head is not written, a missing `qkv_bias` is
@@ -110,17 +112,14 @@ def save_gpt2(model, folder, eos_id=None):
         tensors[f"transformer.{theirs}"] = tensor.cpu().contiguous()
     told = {
         "architectures": ["GPT2LMHeadModel"],
-        "vocab_size": config.vocab_size,
-        "n_positions": config.context_length,
-        "n_embd": config.embed_dim,
-        "n_layer": config.num_layers,
-        "n_head": config.num_heads,
-        **{f"{place}_pdrop": config.dropout for place in ("resid", "embd", "attn")},
+        "vocab_size": config.vocab_size, "n_positions": config.context_length,
+        "n_embd": config.embed_dim, "n_layer": config.num_layers, "n_head": config.num_heads,
+        **{f"{where}_pdrop": config.dropout for where in ("resid", "embd", "attn")},
         "bos_token_id": eos_id,
         "eos_token_id": eos_id,
         "dtype": str(state["token_embedding.weight"].dtype).removeprefix("torch."),
         **{option: values[0] for option, values in SUPPORTED.items()},
-    }
+    }  # fmt: skip
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with written_whole(folder / "model.safetensors") as part:
@@ -131,7 +130,7 @@ def save_gpt2(model, folder, eos_id=None):
     (folder / "generation_config.json").unlink(missing_ok=True)
 
 
-def _names(num_layers):
+def _names(num_layers: int) -> Iterator[tuple[str, str, bool]]:
     """(transformers' name, ours, whether transposed) of every tensor of a GPT-2."""
     pairs = [*TOP.items()]
     for i in range(num_layers):
@@ -143,13 +142,13 @@ def _names(num_layers):
             yield f"{theirs}.bias", f"{ours}.bias", False
 
 
-def _read_config(path, dropout):
+def _read_config(path: Path, dropout: float) -> GPTConfig:
     """The `GPTConfig` of transformers' config.json."""
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
-    needed = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")
+    needed = "vocab_size", "n_positions", "n_embd", "n_layer", "n_head"
     if missing := [name for name in needed if name not in told]:
         raise ValueError(f"{path} is no configuration of a GPT-2: it lacks {missing}")
     if wrong := {name: told[name] for name in needed if type(told[name]) is not int}:
@@ -161,10 +160,17 @@ def _read_config(path, dropout):
             raise ValueError(f"{path} has {option}={value!r}; this GPT does {values[0]!r} only")
     if (inner := told.get("n_inner")) not in (None, 4 * told["n_embd"]):
         raise ValueError(f"{path} has n_inner={inner}; this GPT does 4 * n_embd only")
-    return GPTConfig(*(told[name] for name in needed), dropout=dropout)
+    vocab_size, context, width, depth, heads = (told[name] for name in needed)
+    return GPTConfig(vocab_size, context, width, depth, heads, dropout)
 
 
-def _assemble(path, tensors, config=None, num_heads=None, dropout=0.0):
+def _assemble(
+    path: Path,
+    tensors: dict[str, Tensor],
+    config: GPTConfig | None = None,
+    num_heads: int | None = None,
+    dropout: float = 0.0,
+) -> GPT:
     """A GPT made of transformers' `tensors`, which came from `path`."""
     # Older files hold the causal mask, too.
     kept = [name for name in tensors if not re.search(r"\.attn\.(masked_)?bias$", name)]
@@ -181,14 +187,8 @@ def _assemble(path, tensors, config=None, num_heads=None, dropout=0.0):
         layers = {int(match[1]) for name in found if (match := re.match(r"h\.(\d+)\.", name))}
         if num_heads is None and width % 64:
             raise ValueError(f"{path} has the width {width}, no multiple of 64: give num_heads")
-        config = GPTConfig(
-            vocab_size,
-            context,
-            width,
-            max(layers, default=-1) + 1,
-            num_heads or width // 64,
-            dropout,
-        )
+        depth, heads = max(layers, default=-1) + 1, num_heads or width // 64
+        config = GPTConfig(vocab_size, context, width, depth, heads, dropout)
     model = _without_memory(config)
     wanted, state = model.state_dict(), {}
     names = list(_names(config.num_layers))
@@ -213,20 +213,20 @@ def _assemble(path, tensors, config=None, num_heads=None, dropout=0.0):
 class _Unfilled(TorchFunctionMode):
     """New modules get no first values: to write over them would be all that happens to them."""
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
         kwargs = kwargs or {}
         if getattr(function, "__module__", None) == "torch.nn.init":
             return kwargs["tensor"]
         return function(*args, **kwargs)
 
 
-def _without_memory(config):
-    """A GPT whose parameters have a shape, but no place in memory yet."""
+def _without_memory(config: GPTConfig) -> GPT:
+    """A GPT whose parameters have a shape, but no memory yet."""
     with torch.device("meta"), _Unfilled():
         return GPT(config)
 
 
-def _refuse_other_models(model):
+def _refuse_other_models(model: GPT) -> None:
     """ValueError unless `model` is built of the same modules as a new `GPT` of its config."""
     if type(model) is not GPT:
         raise ValueError(f"a {type(model).__name__} is not a GPT")

@@ -4,17 +4,24 @@ Chapter 6 builds it. An entry is a dict in the Alpaca form: "instruction", "outp
 that may be empty or missing.
 """
 
-import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from pathlib import Path
+from typing import Any, cast
 
 import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
+from gptbook.data import IGNORE_INDEX
+from gptbook.entry_files import Entry, check_entry
+from gptbook.entry_files import load_entries as load_entries  # a door of this module, too
 from gptbook.generate import generate
+from gptbook.model import GPT
 from gptbook.scoring import greedy_matches
+from gptbook.tokenizer import BPETokenizer
 
-IGNORE_INDEX = -100  # a target with this id does not count in the loss
+Pieces = list[tuple[str, str]]  # (kind of span, text)
 PREAMBLE = "Do what is asked.\n\n"
 PREAMBLE_WITH_INPUT = "Do what is asked of the text.\n\n"
 HEADERS = {
@@ -23,7 +30,7 @@ HEADERS = {
     "response": "### Response:",
 }
 # What each mask leaves out of the loss, by kind of span. Each leaves out what those before it do.
-MASKS = {
+MASKS: dict[str, set[str]] = {
     "none": set(),
     "role": {"role"},
     "boilerplate": {"role", "boilerplate"},
@@ -44,50 +51,16 @@ class Span:
 class Example:
     """The ids of a text that ends in end-of-text, and spans that cover them without a gap."""
 
-    ids: list
-    spans: list
+    ids: list[int]
+    spans: list[Span]
 
-    def text_of(self, tokenizer, kind):
+    def text_of(self, tokenizer: BPETokenizer, kind: str) -> str:
         """The text of all spans of a kind, one after another."""
         kept = [id for s in self.spans if s.kind == kind for id in self.ids[s.start : s.stop]]
         return tokenizer.decode(kept)
 
 
-def load_entries(path):
-    """Read a JSON list of entries; ValueError names the file, the entry and what is wrong."""
-    try:
-        entries = json.loads(Path(path).read_text(encoding="utf-8-sig"))  # with or without BOM
-    except ValueError as error:  # not UTF-8, or not JSON
-        raise ValueError(f"{path} is not one JSON list in UTF-8: {error}") from None
-    if not isinstance(entries, list) or not entries:
-        kind = "an empty one" if entries == [] else type(entries).__name__
-        raise ValueError(f"{path} must hold a list of entries, not {kind}")
-    for i, entry in enumerate(entries):
-        try:
-            check_entry(entry)
-        except ValueError as error:
-            raise ValueError(f"{path}, entry {i}: {error}") from None
-    return entries
-
-
-def check_entry(entry):
-    """Raise ValueError unless an entry has an instruction and an output, and all are strings."""
-    if not isinstance(entry, dict):
-        raise ValueError(f"must be an object with fields, not {type(entry).__name__}")
-    for field in ("instruction", "output"):
-        if field not in entry:
-            raise ValueError(f"has no {field!r}; its fields are {sorted(entry)}")
-    for field in ("instruction", "input", "output"):
-        value = entry.get(field, "")
-        if field == "input" and value is None:
-            continue  # as good as missing
-        if not isinstance(value, str):
-            raise ValueError(f"{field!r} must be a string, not {type(value).__name__}")
-        if field != "input" and not value.strip():
-            raise ValueError(f"{field!r} is empty")
-
-
-def prompt_pieces(entry):
+def prompt_pieces(entry: Mapping[str, Any]) -> Pieces:
     """The prompt of an entry as (kind of span, text), one after another."""
     parts = [
         ("instruction", entry["instruction"].strip()),
@@ -100,18 +73,18 @@ def prompt_pieces(entry):
     return [*pieces, ("role", HEADERS["response"])]
 
 
-def format_prompt(entry):
-    """The text of an entry that the model is given; it goes on with a space and the response."""
+def format_prompt(entry: Mapping[str, Any]) -> str:
+    """The text of an entry that the model is given, followed by a space and the response."""
     return "".join(text for _, text in prompt_pieces(entry))
 
 
-def shared_start(a, b):
+def shared_start(a: Sequence[int], b: Sequence[int]) -> int:
     """How many items two lists have in common, from the beginning on."""
     same = takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False))
     return len(list(same))
 
 
-def encode_pieces(pieces, tokenizer):
+def encode_pieces(pieces: Pieces, tokenizer: BPETokenizer) -> Example:
     """Encode (kind, text) pieces as one text that ends in end-of-text; return an `Example`.
 
     A piece begins where the ids of the text before it, encoded alone, stop being those of the whole
@@ -120,7 +93,8 @@ def encode_pieces(pieces, tokenizer):
     if tokenizer.eos_id is None:
         raise ValueError("the tokenizer has no <|endoftext|> that could end a response")
     ids = tokenizer.encode("".join(text for _, text in pieces))
-    before, starts = "", []
+    before = ""
+    starts: list[int] = []
     for _, text in pieces:
         starts.append(max([shared_start(tokenizer.encode(before), ids), *starts]))  # never back
         before += text
@@ -130,28 +104,30 @@ def encode_pieces(pieces, tokenizer):
     return Example(ids, spans)
 
 
-def entry_pieces(entry):
+def entry_pieces(entry: Entry) -> Pieces:
     """The pieces of the whole text of an entry: its prompt, and the response behind a space."""
     check_entry(entry)
     return [*prompt_pieces(entry), ("response", " " + entry["output"].strip())]
 
 
-def encode_example(entry, tokenizer):
+def encode_example(entry: Entry, tokenizer: BPETokenizer) -> Example:
     """Encode prompt, output and end-of-text of an entry; return an `Example`."""
     return encode_pieces(entry_pieces(entry), tokenizer)
 
 
-def encode_pair(prompt, completion, tokenizer):
+def encode_pair(prompt: str, completion: str, tokenizer: BPETokenizer) -> Example:
     """The same for any prompt and completion: spans "instruction" and "response"."""
     return encode_pieces([("instruction", prompt), ("response", completion)], tokenizer)
 
 
-def encode_dialogue(turns, tokenizer):
+def encode_dialogue(turns: Sequence[Mapping[str, Any]], tokenizer: BPETokenizer) -> Example:
     """Encode [{"role": "user" or "assistant", "content": …}, …], each answer with end-of-text.
 
     Raises ValueError unless user and assistant take turns and both say something.
     """
-    ids, spans, pieces = [], [], [("boilerplate", PREAMBLE)]
+    ids: list[int] = []
+    spans: list[Span] = []
+    pieces = [("boilerplate", PREAMBLE)]
     for i, turn in enumerate(turns):
         role, kind = [("user", "instruction"), ("assistant", "response")][i % 2]
         content = turn.get("content")
@@ -169,8 +145,8 @@ def encode_dialogue(turns, tokenizer):
     return Example(ids, spans)
 
 
-def make_labels(example, mask="instruction"):
-    """Return a label for each id: the id itself, or `IGNORE_INDEX` where it shall not count.
+def make_labels(example: Example, mask: str = "instruction") -> list[int]:
+    """Return a label for each id: the id itself, or `IGNORE_INDEX` where it does not count.
 
     `mask` names what is left out: "none"; "role", the headers; "boilerplate", all of the template;
     "instruction", everything but the response. Not shifted yet. The end of text always counts.
@@ -186,11 +162,16 @@ def make_labels(example, mask="instruction"):
     return labels
 
 
-def collate(examples, mask="instruction", pad_id=0, max_length=None):
+def collate(
+    examples: Sequence[Example],
+    mask: str = "instruction",
+    pad_id: int = 0,
+    max_length: int | None = None,
+) -> tuple[Tensor, Tensor]:
     """Return inputs (B, T) and targets (B, T), shifted by one, of examples of any length.
 
-    Short ones are filled up with `pad_id`, whose places never count, whatever that id is elsewhere.
-    Of more than `max_length` ids, at least 2, the first are kept.
+    Short ones are filled up with `pad_id`, whose positions never count,
+    whatever that id is elsewhere. Of more than `max_length` ids, at least 2, the first are kept.
     """
     if max_length is not None and max_length < 2:
         raise ValueError(f"max_length={max_length} leaves no input with a target")
@@ -203,11 +184,17 @@ def collate(examples, mask="instruction", pad_id=0, max_length=None):
 
 
 def make_instruction_loader(
-    examples, batch_size, mask="instruction", pad_id=0, shuffle=False, seed=0, max_length=None
-):
+    examples: Sequence[Example],
+    batch_size: int,
+    mask: str = "instruction",
+    pad_id: int = 0,
+    shuffle: bool = False,
+    seed: int = 0,
+    max_length: int | None = None,
+) -> DataLoader:
     """Return a DataLoader of collated batches; with `shuffle`, in an order that follows `seed`."""
-    return torch.utils.data.DataLoader(
-        examples,
+    return DataLoader(
+        cast(Dataset, examples),  # a list will do
         batch_size,
         shuffle,
         collate_fn=lambda batch: collate(batch, mask, pad_id, max_length),
@@ -215,7 +202,12 @@ def make_instruction_loader(
     )
 
 
-def respond(model, tokenizer, entries, max_new_tokens=60):
+def respond(
+    model: GPT,
+    tokenizer: BPETokenizer,
+    entries: Sequence[Mapping[str, Any]],
+    max_new_tokens: int = 60,
+) -> list[str]:
     """Return the model's response to each entry, a str, written greedily."""
     if not entries:
         return []
@@ -227,12 +219,12 @@ def respond(model, tokenizer, entries, max_new_tokens=60):
     ]
 
 
-def right_answers(model, examples):
+def right_answers(model: nn.Module, examples: Sequence[Example]) -> list[bool]:
     """For each example, True if greedy generation would write its response, end included.
 
     Raises ValueError for one that has not exactly one response, behind a prompt.
     """
-    starts = []
+    starts: list[int] = []
     for i, example in enumerate(examples):
         found = [span.start for span in example.spans if span.kind == "response"]
         if len(found) != 1 or found[0] == 0:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from torch import Tensor
 
-from gptbook.attention import CausalSelfAttention
+from gptbook.attention import CausalSelfAttention, KVCache
 
 
 @dataclass(frozen=True)
@@ -23,27 +24,27 @@ class GPTConfig:
     embed_dim: int = 768  # width of the residual stream
     num_layers: int = 12  # number of blocks
     num_heads: int = 12  # must divide embed_dim
-    dropout: float = 0.0  # share of activations set to zero in training
+    dropout: float = 0.0  # fraction of activations set to zero in training
     qkv_bias: bool = True  # a bias for queries, keys and values
 
 
 class FeedForward(nn.Module):
     """Two linear layers and a GELU between, for each token alone: (B, T, D) -> (B, T, D)."""
 
-    def __init__(self, embed_dim, dropout=0.0):
+    def __init__(self, embed_dim: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.up = nn.Linear(embed_dim, 4 * embed_dim)
         self.down = nn.Linear(4 * embed_dim, embed_dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.dropout(self.down(F.gelu(self.up(x), approximate="tanh")))
 
 
 class Block(nn.Module):
     """Attention moves information between tokens, the feed-forward network works on each."""
 
-    def __init__(self, config):
+    def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(config.embed_dim)
         self.attention = CausalSelfAttention(
@@ -52,15 +53,15 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(config.embed_dim)
         self.feed_forward = FeedForward(config.embed_dim, config.dropout)
 
-    def forward(self, x, cache=None):
+    def forward(self, x: Tensor, cache: KVCache | None = None) -> Tensor:
         x = x + self.attention(self.norm1(x), cache)
         return x + self.feed_forward(self.norm2(x))
 
 
 class GPT(nn.Module):
-    """A decoder-only transformer that gives, for every place, the logits of the next token."""
+    """A decoder-only transformer that gives, for every position, the logits of the next token."""
 
-    def __init__(self, config):
+    def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.config = config
         self.token_embedding = nn.Embedding(config.vocab_size, config.embed_dim)
@@ -69,12 +70,10 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.final_norm = nn.LayerNorm(config.embed_dim)
         self.head = nn.Linear(config.embed_dim, config.vocab_size, bias=False)
-        self.head.weight = (
-            self.token_embedding.weight
-        )  # tied: one table reads tokens and scores them
+        self.head.weight = self.token_embedding.weight  # tied: the same matrix reads and scores
         self.apply(self._initialise)
 
-    def _initialise(self, module):
+    def _initialise(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=0.02)
         if isinstance(module, nn.Linear) and module.bias is not None:
@@ -85,26 +84,24 @@ class GPT(nn.Module):
             for layer in (module.attention.out, module.feed_forward.down):
                 nn.init.normal_(layer.weight, std=0.02 / math.sqrt(2 * self.config.num_layers))
 
-    def forward(self, ids, caches=None):
+    def forward(self, ids: Tensor, caches: list[KVCache] | None = None) -> Tensor:
         """ids (B, T) -> logits (B, T, V).
 
-        With `caches`, one `KVCache` per block, ids are the new tokens only.
+        With `caches`, one for each block, ids are the new tokens only; `generate` makes them.
         """
-        if ids.dim() != 2:
-            raise ValueError(f"ids must have the shape (B, T), not {tuple(ids.shape)}")
-        # Each object has an id of its own: a cache listed twice, shared by two blocks, counts once.
-        if caches is not None and len(set(map(id, caches))) != len(self.blocks):
-            raise ValueError(f"{len(self.blocks)} blocks need as many different caches")
-        start = caches[0].length if caches else 0
-        stop = start + ids.shape[1]
-        if stop > self.config.context_length:
-            raise ValueError(
-                f"{stop} tokens are more than context_length={self.config.context_length}"
-            )
-        positions = torch.arange(start, stop, device=ids.device)
-        x = self.dropout(
-            self.token_embedding(ids) + self.position_embedding(positions)
-        )  # (B, T, D)
+        start = 0 if caches is None else caches[0].length
+        check_ids(ids, start, self.config.context_length)
+        positions = torch.arange(start, start + ids.shape[1], device=ids.device)
+        x = self.token_embedding(ids) + self.position_embedding(positions)  # (B, T, D)
+        x = self.dropout(x)
         for i, block in enumerate(self.blocks):
-            x = block(x, caches[i] if caches else None)
+            x = block(x, None if caches is None else caches[i])
         return self.head(self.final_norm(x))
+
+
+def check_ids(ids: Tensor, start: int, context_length: int) -> None:
+    """Raise ValueError unless ids are (B, T) and fit into the context behind `start` others."""
+    if ids.dim() != 2:
+        raise ValueError(f"ids must have the shape (B, T), not {tuple(ids.shape)}")
+    if (stop := start + ids.shape[1]) > context_length:
+        raise ValueError(f"{stop} tokens are more than context_length={context_length}")

@@ -1,9 +1,12 @@
 """The look of the book's figures, and the few figures that more than one chapter draws."""
 
+from collections.abc import Mapping, Sequence
 from itertools import cycle
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
 # Wong, Nature Methods 8, 441 (2011): eight colours that stay apart for colour-blind readers.
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = (
@@ -16,7 +19,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, GREY = (
 )
 
 
-def use_style():
+def use_style() -> None:
     """Set matplotlib's defaults: white ground, legible on a dark page too, and these colours."""
     plt.rcParams.update(
         {
@@ -32,15 +35,15 @@ def use_style():
     )
 
 
-def plot_losses(losses, levels=None, smooth=20):
-    """Draw the loss of every step, its running mean over `smooth` steps, and named levels.
+def plot_losses(losses: Sequence[float], levels: Mapping[str, float] | None = None) -> Axes:
+    """Draw the loss of every step, its running mean over 20 steps, and named levels.
 
     `levels` maps a label to a loss, drawn as a dashed line. Returns the axes.
     """
     if not len(losses):
         raise ValueError("there are no losses to draw")
-    steps, losses = np.arange(1, len(losses) + 1), np.asarray(losses)
-    smooth = min(smooth, len(losses))
+    steps = np.arange(1, len(losses) + 1)
+    smooth = min(20, len(losses))
     means = np.convolve(losses, np.ones(smooth) / smooth, mode="valid")
     _, ax = plt.subplots()
     ax.plot(steps, losses, color=BLUE, alpha=0.25, linewidth=1)
@@ -52,7 +55,7 @@ def plot_losses(losses, levels=None, smooth=20):
     return ax
 
 
-def draw_scores(scores):
+def draw_scores(scores: dict[str, dict[str, list[float]]]) -> Axes:
     """Draw the score of each run as a point, and the mean as a bar, in a row for each way.
 
     `scores` maps the name of a way to {what was measured: list of scores}. Returns the axes.
@@ -60,16 +63,16 @@ def draw_scores(scores):
     _, ax = plt.subplots(figsize=(7, 1.2 + 0.4 * len(scores)))
     for row, measured in enumerate(reversed(scores.values())):
         for (label, values), color in zip(measured.items(), cycle([BLUE, ORANGE, GREEN])):
-            shown = {"color": color, "label": label if row == 0 else None}
-            ax.plot(values, [row] * len(values), "o", markersize=5, alpha=0.7, **shown)
-            ax.plot(np.mean(values), row, "|", color=color, markersize=16)
+            [points] = ax.plot(values, [row] * len(values), "o", color=color, markersize=5)
+            points.set(alpha=0.7, label=label if row == 0 else None)
+            ax.plot([np.mean(values)], [row], "|", color=color, markersize=16)
     ax.set_yticks(range(len(scores)), reversed(scores))
     ax.set_ylim(-0.5, len(scores) - 0.5)
     ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return ax
 
 
-def draw_rows(rows, mark_new=False):
+def draw_rows(rows: Sequence[tuple[str, Sequence[str]]], mark_new: bool = False) -> Axes:
     """Draw each (label, list of texts) as a row of boxes, each as wide as its text is long.
 
     With `mark_new`, only boxes that were not there in the row above are coloured; without it,
@@ -90,7 +93,7 @@ def draw_rows(rows, mark_new=False):
             ax.add_patch(box)
             shown = text.replace(" ", "␣").replace("\n", "⏎")
             middle = x + len(text) / 2
-            style = {"va": "center", "color": "black", "parse_math": False}
+            style: dict[str, Any] = {"va": "center", "color": "black", "parse_math": False}
             ax.text(middle, y, shown, ha="center", family="monospace", **style)
             x += len(text)
         ax.text(-0.4, y, label, ha="right", va="center", color="black", parse_math=False)
@@ -100,19 +103,19 @@ def draw_rows(rows, mark_new=False):
     return ax
 
 
-def draw_tokens(ax, tokens, marked, width=105):
-    """Draw token texts as boxes in lines of `width` letters; those that are `marked` in colour.
+def draw_tokens(ax: Axes, tokens: Sequence[str], marked: Sequence[bool]) -> None:
+    """Draw token texts as boxes in lines of 105 letters; those that are `marked` in colour.
 
     Line ends are drawn as signs.
     """
     x, y = 0.0, 0
     for token, mark in zip(tokens, marked, strict=True):
         text = token.replace("\n", "↵")
-        if x + len(text) > width:
+        if x + len(text) > 105:
             x, y = 0.0, y - 1
         color = "#a6d3ee" if mark else "#e4e4e4"
         box = {"facecolor": color, "edgecolor": "white", "boxstyle": "square,pad=0.25"}
         ax.text(x, y, text, family="monospace", fontsize=8, bbox=box, color="#111")
         x += len(text) + 0.9
-    ax.set(xlim=(0, width + 2), ylim=(y - 0.6, 0.9))
+    ax.set(xlim=(0, 107), ylim=(y - 0.6, 0.9))
     ax.axis("off")

@@ -2,36 +2,54 @@
 
 import math
 from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
+
+from gptbook.tokenizer import BPETokenizer
 
 
 @torch.no_grad()
-def greedy_matches(model, rows, starts, batch_size=64):
-    """For each row of ids, True if greedy generation would write it from place `start` on.
+def greedy_matches(
+    model: nn.Module,
+    rows: Sequence[Tensor | list[int]],
+    starts: Sequence[int],
+    batch_size: int = 64,
+) -> list[bool]:
+    """For each row of ids, True if greedy generation would write it from position `start` on.
 
-    All places are computed at once: greedy generation writes the rest of a row exactly if each of
-    its tokens is the most likely one after the true tokens before it. Raises ValueError for a row
-    that is longer than the model's context.
+    All positions are computed at once: greedy generation writes the rest of a row exactly if each
+    of its tokens is the most likely one after the true tokens before it. Raises ValueError for a
+    row that is longer than the model's context.
     """
     device, was_training = next(model.parameters()).device, model.training
-    rows = [torch.as_tensor(row) for row in rows]
+    tensors = [torch.as_tensor(row) for row in rows]
+    order = sorted(range(len(tensors)), key=lambda i: len(tensors[i]))  # so that little is padded
+    found = [False] * len(tensors)
     model.eval()
-    found = []
     try:
-        for i in range(0, len(rows), batch_size):
-            batch = rows[i : i + batch_size]
-            # Padding stands at the end, where no earlier place can see it.
-            best = model(pad_sequence(batch, batch_first=True).to(device)).argmax(dim=-1).cpu()
-            for row, likely, start in zip(batch, best, starts[i : i + batch_size], strict=True):
-                found.append(torch.equal(likely[start - 1 : len(row) - 1], row[start:]))
+        for first in range(0, len(order), batch_size):
+            chosen = order[first : first + batch_size]
+            # Padding stands at the end, where no earlier position can see it.
+            batch = pad_sequence([tensors[i] for i in chosen], batch_first=True)
+            best = model(batch.to(device)).argmax(dim=-1).cpu()
+            for i, likely in zip(chosen, best, strict=True):
+                row, start = tensors[i], starts[i]
+                found[i] = torch.equal(likely[start - 1 : len(row) - 1], row[start:])
     finally:
         model.train(was_training)
     return found
 
 
-def exact_matches(model, tokenizer, pairs, batch_size=64):
+def exact_matches(
+    model: nn.Module,
+    tokenizer: BPETokenizer,
+    pairs: Sequence[tuple[str, str]],
+    batch_size: int = 64,
+) -> list[bool]:
     """For each (prompt, end), True if greedy generation after the prompt would write the end.
 
     A prompt is taken for the beginning of a document, so it stands behind an end-of-text. Raises
@@ -41,20 +59,20 @@ def exact_matches(model, tokenizer, pairs, batch_size=64):
     begin = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
     prompts = [begin + tokenizer.encode(prompt) for prompt, _ in pairs]
     rows = [begin + tokenizer.encode(f"{prompt} {end}") for prompt, end in pairs]
-    for prompt, row, (_, end) in zip(prompts, rows, pairs, strict=True):
-        if not prompt or row[: len(prompt)] != prompt:
+    for ids, row, (_, end) in zip(prompts, rows, pairs, strict=True):
+        if not ids or row[: len(ids)] != ids:
             raise ValueError(f"{end!r} does not begin with a token of its own")
     return greedy_matches(model, rows, list(map(len, prompts)), batch_size)
 
 
-def share(found):
-    """The share of True in a list; ValueError if it is empty."""
+def accuracy(found: Sequence[bool]) -> float:
+    """The fraction of True in a list; ValueError if it is empty."""
     if not found:
-        raise ValueError("no share of nothing")
+        raise ValueError("no accuracy of nothing")
     return sum(found) / len(found)
 
 
-def by_task(entries, right):
+def by_task(entries: Iterable[Mapping[str, Any]], right: Iterable[bool]) -> dict[str, list[bool]]:
     """Return {task: its part of `right`}, for a list of True and False, one for each entry."""
     found = defaultdict(list)
     for entry, is_right in zip(entries, right, strict=True):
@@ -62,17 +80,18 @@ def by_task(entries, right):
     return dict(found)
 
 
-def average(found):
-    """The share of True in each list of a dict, averaged: every task weighs the same."""
-    return sum(map(share, found.values())) / len(found)
+def macro_average(found: Mapping[str, Sequence[bool]]) -> float:
+    """The accuracies of the lists of a dict, averaged: every task weighs the same."""
+    return sum(map(accuracy, found.values())) / len(found)
 
 
-def interval(right, count, z=1.96):
-    """The 95 % interval (low, high) for a share, from `right` of `count` (Wilson 1927).
+def confidence_interval(right: int, count: int) -> tuple[float, float]:
+    """The 95 % confidence interval (low, high) of an accuracy, `right` of `count` (Wilson 1927).
 
-    >>> [round(end, 2) for end in interval(9, 10)]
+    >>> [round(end, 2) for end in confidence_interval(9, 10)]
     [0.6, 0.98]
     """
+    z = 1.96
     middle = (right + z**2 / 2) / (count + z**2)
     half = z / (count + z**2) * math.sqrt(right * (count - right) / count + z**2 / 4)
     return max(0.0, middle - half), min(1.0, middle + half)

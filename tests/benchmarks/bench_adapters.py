@@ -32,9 +32,7 @@ def one_case(library, kind):
     torch.manual_seed(0)
     inputs, targets = torch.randint(50257, (2, 2, 256))
     if library == "ours":
-        from gptbook.adapters import add_adapters
-        from gptbook.dora import DoRALinear
-        from gptbook.lora import LoRALinear
+        from gptbook.adapters import DoRALinear, LoRALinear, add_adapters
         from gptbook.model import GPT, GPTConfig
 
         layer = {"lora": LoRALinear, "dora": DoRALinear}[kind]

@@ -19,7 +19,7 @@ from gptbook.model import GPT, GPTConfig
 from gptbook.training import make_optimizer, next_token_loss
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from conftest import rename
+from tests.helpers import rename
 
 CPU = "cpu"
 PROMPT, NEW = 50, 200

@@ -1,19 +1,24 @@
 """`check("2.1", answer)` tells a reader whether an answer is right, and if not, what was seen.
 
-The checks stand in one module a chapter, chapter_02.py and so on, each registered under its number
-with `@exercise("2.1")`. A check calls the reader's function through a `Probe` and stops at the
-first thing that is wrong.
+The checks stand in one module a chapter, chapter_02.py and so on (appendix_b.py for appendix B),
+each registered under its number with `@exercise("2.1")`. A check calls the reader's function
+through a `Probe` and stops at the first thing that is wrong.
 """
 
 import copy
 import importlib
+import re
 import reprlib
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor
 
-_checks = {}
+Check = Callable[["Probe"], None]
+_checks: dict[str, Check] = {}
 
 
 @dataclass(frozen=True)
@@ -25,13 +30,14 @@ class Result:
     hint: str = ""
 
     @property
-    def correct(self):
+    def correct(self) -> bool:
+        """True for a right answer."""
         return self.status == "correct"
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"Exercise {self.number}: {self.status}." + (f"\n{self.hint}" if self.hint else "")
 
-    def _ipython_display_(self):
+    def _ipython_display_(self) -> None:
         """Show nothing: `check` has printed the result already."""
 
 
@@ -46,14 +52,14 @@ class NotAttempted(Exception):
 class Probe:
     """The reader's function, called on copies of the arguments so that it cannot spoil them."""
 
-    def __init__(self, function):
+    def __init__(self, function: Any) -> None:
         if function is ...:
             raise NotAttempted
         if not callable(function):
             raise NotYet(f"The answer should be a function, but it is {show(function)}.")
         self.function, self.name = function, getattr(function, "__name__", "the function")
 
-    def __call__(self, *arguments):
+    def __call__(self, *arguments: Any) -> Any:
         """Return the function's value; `...` counts as no attempt, an exception as wrong."""
         given = copy.deepcopy(arguments)
         try:
@@ -70,7 +76,13 @@ class Probe:
             raise NotYet(f"{self.called(*arguments)} changed its arguments; make a new object.")
         return value
 
-    def expect(self, wanted, *arguments, hint="", same=lambda got, wanted: got == wanted):
+    def expect(
+        self,
+        wanted: Any,
+        *arguments: Any,
+        hint: str = "",
+        same: Callable[[Any, Any], bool] = lambda got, wanted: got == wanted,
+    ) -> None:
         """Call the function and compare what it returns with `wanted`."""
         got = self(*arguments)
         try:
@@ -87,11 +99,12 @@ class Probe:
                 f"expected {show(wanted)}. {hint}".strip()
             )
 
-    def called(self, *arguments):
+    def called(self, *arguments: Any) -> str:
+        """The call as a reader would write it."""
         return f"{self.name}({', '.join(map(show, arguments))})"
 
 
-def identical(a, b):
+def identical(a: Any, b: Any) -> bool:
     """True if two arguments of a check are equal, also where they are or hold tensors."""
     if isinstance(a, torch.Tensor):
         return torch.equal(a, b)
@@ -105,27 +118,27 @@ _repr.maxstring = _repr.maxother = 120
 _repr.maxlist = _repr.maxtuple = _repr.maxdict = _repr.maxset = 12
 
 
-def show(value):
+def show(value: Any) -> str:
     """A short one-line form of `value` for hints."""
     return " ".join(_repr.repr(value).split())
 
 
-def converts(got, wanted):
+def converts(got: Any, wanted: Any) -> bool:
     """True if `got` stands for a number as `wanted` is one; then its type is not what is wrong."""
     return isinstance(wanted, float) and hasattr(got, "__float__")
 
 
-def close(got, wanted, tolerance=1e-6):
+def close(got: Any, wanted: float, tolerance: float = 1e-6) -> bool:
     """True if two numbers agree to a relative `tolerance`."""
     return abs(got - wanted) <= tolerance * max(1.0, abs(wanted))
 
 
-def exactly(got, wanted):
+def exactly(got: Any, wanted: int) -> bool:
     """True if two numbers are equal and `got` is a whole one, not a float or a truth value."""
     return type(got) is int and got == wanted
 
 
-def alike(got, wanted):
+def alike(got: Any, wanted: Any) -> bool:
     """True if two tensors, or tuples of them, have the same shapes and numbers, up to rounding."""
     if isinstance(wanted, tuple):
         return len(got) == len(wanted) and all(map(alike, got, wanted))
@@ -134,16 +147,16 @@ def alike(got, wanted):
     return got.shape == wanted.shape and torch.allclose(got.float(), wanted, atol=1e-5)
 
 
-def drawn(*shapes, seed=0):
+def drawn(*shapes: tuple[int, ...], seed: int = 0) -> list[Tensor]:
     """A list of random tensors of these shapes, the same for the same seed."""
     generator = torch.Generator().manual_seed(seed)
     return [torch.randn(shape, generator=generator) for shape in shapes]
 
 
-def exercise(number):
+def exercise(number: str) -> Callable[[Check], Check]:
     """Register the decorated function as the check of exercise `number`; it gets a `Probe`."""
 
-    def register(function):
+    def register(function: Check) -> Check:
         assert number not in _checks, f"two checks for exercise {number}"
         _checks[number] = function
         return function
@@ -151,24 +164,26 @@ def exercise(number):
     return register
 
 
-def exercise_numbers(chapter):
-    """Return the numbers of the exercises of a chapter that have a check.
+def exercise_numbers(chapter: int | str) -> list[str]:
+    """Return the numbers of the exercises of a chapter, or appendix, that have a check.
 
     >>> exercise_numbers(2)[0]
     '2.1'
     """
+    key = str(int(chapter) if str(chapter).isdecimal() else chapter)
+    module = f"chapter_{int(key):02d}" if key.isdecimal() else f"appendix_{key.lower()}"
     try:
-        importlib.import_module(f"{__name__}.chapter_{chapter:02d}")
+        importlib.import_module(f"{__name__}.{module}")
     except ModuleNotFoundError as error:
-        if error.name == f"{__name__}.chapter_{chapter:02d}":
+        if error.name == f"{__name__}.{module}":
             return []
         raise  # the chapter's checks are there, but something that they need is not
     return sorted(
-        (n for n in _checks if n.split(".")[0] == str(chapter)), key=lambda n: int(n.split(".")[1])
+        (n for n in _checks if n.split(".")[0] == key), key=lambda n: int(n.split(".")[1])
     )
 
 
-def check(number, answer):
+def check(number: str, answer: Any) -> Result:
     """Check a reader's function for exercise `number`; print and return the `Result`.
 
     Never raises, so that a notebook with unsolved exercises runs through.
@@ -181,10 +196,10 @@ def check(number, answer):
     return result
 
 
-def _run(number, answer):
+def _run(number: str, answer: Any) -> Result:
     chapter = number.split(".")[0]
-    plain = chapter.isdecimal() and len(chapter) <= 2
-    numbers = exercise_numbers(int(chapter)) if plain else []
+    plain = (chapter.isdecimal() and len(chapter) <= 2) or re.fullmatch("[A-Z]", chapter)
+    numbers = exercise_numbers(chapter) if plain else []
     if number not in numbers:
         known = (
             f"Chapter {chapter} has {', '.join(numbers)}."

@@ -3,7 +3,7 @@
 import torch
 
 from gptbook.exercises import NotYet, close, exercise
-from gptbook.scoring import interval
+from gptbook.scoring import confidence_interval
 
 OFF = -100
 # An entry whose response repeats words of the template and of the instruction, and ends in 0.
@@ -116,7 +116,7 @@ def wilson(answer):
 
     hint = "Two numbers: the middle minus the reach, the middle plus it. z = 1.96, z² = 3.8416."
     for r, n in ((9, 10), (0, 20), (20, 20), (50, 100), (1, 1)):
-        answer.expect(interval(r, n), r, n, same=same, hint=hint)
+        answer.expect(confidence_interval(r, n), r, n, same=same, hint=hint)
 
 
 @exercise("6.7")

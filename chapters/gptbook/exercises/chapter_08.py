@@ -63,7 +63,7 @@ class Watch(TorchDispatchMode):
 
 
 @exercise("8.4")
-def row_lengths(answer):
+def row_norms(answer):
     hint = "w2 + 2 s · (W Aᵀ · B) + s² · (B A Aᵀ · B), each summed over r; and the root of that."
     for shape in SHAPES:
         W, A, B, _ = trained(*shape)

@@ -56,7 +56,7 @@ def turn(answer):
 
 
 @exercise("9.5")
-def sharing_table(answer):
+def sharing_matrix(answer):
     hint = "Column i is expand(M compress(unit vector i)); some inputs come in at two places."
     for inside, out, k in ((4, 4, 2), (5, 3, 2), (7, 8, 3), (6, 2, 4)):
         [M] = drawn((k, k))

@@ -10,26 +10,27 @@ import time
 from gptbook.data import encode_documents, make_loader
 from gptbook.device import pick_device, seed_everything
 from gptbook.experiments.book_tokenizer import train_tokenizer
-from gptbook.experiments.measures import CONTEXT, measure, run_missing
+from gptbook.experiments.measures import CONTEXT, Options, measure, run_missing
 from gptbook.model import GPT, GPTConfig
+from gptbook.results import Run
 from gptbook.tokenizer import load_tokenizer
-from gptbook.training import train
+from gptbook.training import TrainConfig, train
 from gptbook.world import World
 
-CENTER = {
+CENTER: Options = {
     "width": 192,
     "layers": 6,
     "heads": 6,
     "vocabulary": 2048,
-    "rate": 3e-3,
+    "learning_rate": 3e-3,
     "batch": 8,
     "seed": 0,
 }
-CHANGES = [
+CHANGES: list[Options] = [
     {},
-    {"rate": 6e-3},
+    {"learning_rate": 6e-3},
     {"width": 256, "heads": 8, "layers": 4},
-    {"rate": 1.5e-3},
+    {"learning_rate": 1.5e-3},
     {"width": 128, "heads": 4, "layers": 8},
     {"vocabulary": 1024},
     {"vocabulary": 3072},
@@ -43,7 +44,7 @@ CHANGES = [
 FLOPS = 1.5e13
 
 
-def flops_per_token(width, layers, vocabulary):
+def flops_per_token(width: int, layers: int, vocabulary: int) -> int:
     """Training FLOPs for each token: 6 per weight of a matrix, and attention over half the context.
 
     >>> flops_per_token(192, 6, 2048)
@@ -52,7 +53,7 @@ def flops_per_token(width, layers, vocabulary):
     return 6 * (12 * layers * width**2 + vocabulary * width) + 6 * layers * CONTEXT * width
 
 
-def run(options):
+def run(options: Options) -> Run:
     """Train one model with `FLOPS` and return what it reached."""
     seed_everything(options["seed"])
     world, size = World(), options["vocabulary"]
@@ -66,7 +67,7 @@ def run(options):
     loader = make_loader(ids, CONTEXT, options["batch"], shuffle=True, seed=options["seed"])
     assert len(loader) >= steps, "every document is seen once"
     start = time.time()
-    train(model, loader, steps, lr=options["rate"])
+    train(model, loader, TrainConfig(steps, lr=options["learning_rate"]))
     return {
         **options,
         "tokens": steps * CONTEXT * options["batch"],
@@ -76,7 +77,7 @@ def run(options):
     }
 
 
-def main():
+def main() -> None:
     """Do the runs that are missing."""
     run_missing("ablation", [CENTER | change for change in CHANGES], run)
 

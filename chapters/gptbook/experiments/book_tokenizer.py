@@ -14,7 +14,7 @@ PATTERN = (
 )
 
 
-def train_tokenizer(vocab_size=VOCAB_SIZE):
+def train_tokenizer(vocab_size: int = VOCAB_SIZE) -> BPETokenizer:
     """Return a tokenizer trained on documents of the training split."""
     text = "\n".join(document.text for document in World().documents(NUM_DOCUMENTS))
     return BPETokenizer.train(text, vocab_size, [END_OF_TEXT], PATTERN)

@@ -2,7 +2,7 @@
 
 The base model has to learn pairs of numbers that follow from nothing: by full finetuning, by LoRA
 of a low and of a high rank, and by MoRA of both kinds with as many weights as the low rank has.
-Each method is tried at each learning rate of `RATES`, and run with `SEEDS` at the one that learns
+Each method is tried at each of `LEARNING_RATES`, and run with `SEEDS` at the one that learns
 fastest. A run ends early when two looks in a row have found every digit right. Writes
 chapters/results/codes.json after each run, and skips runs that are in it already.
 """
@@ -10,25 +10,25 @@ chapters/results/codes.json after each run, and skips runs that are in it alread
 import random
 from contextlib import suppress
 
-from gptbook.adapters import count_parameters
+from gptbook.adapters import LoRALinear, MoRALinear, count_parameters
 from gptbook.device import seed_everything
-from gptbook.experiments.measures import base_with, run_at_best_rate
+from gptbook.experiments.measures import Options, base_with, run_at_best_rate
 from gptbook.generate import generate
 from gptbook.instructions import encode_pair, make_instruction_loader
-from gptbook.lora import LoRALinear
-from gptbook.mora import MoRALinear
-from gptbook.tokenizer import load_tokenizer
-from gptbook.training import train
+from gptbook.model import GPT
+from gptbook.results import Run
+from gptbook.tokenizer import BPETokenizer, load_tokenizer
+from gptbook.training import TrainConfig, train
 
 PAIRS, DIGITS, STEPS, BATCH, CHECK_EVERY = 200, 8, 1000, 32, 50
-METHODS = {
+METHODS: dict[str, tuple[type, Options] | None] = {
     "everything": None,
     "LoRA, rank 1": (LoRALinear, {"rank": 1, "alpha": 1}),
     "LoRA, rank 32": (LoRALinear, {"rank": 32, "alpha": 32}),
     "MoRA, sharing": (MoRALinear, {"rank": 1, "kind": "sharing"}),
     "MoRA, rotation": (MoRALinear, {"rank": 1, "kind": "rotation"}),
 }
-RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 SEEDS = (1, 2, 3, 4, 5)
 
 
@@ -36,15 +36,15 @@ class Memorized(Exception):
     """Raised inside a run that has nothing left to learn, to end it."""
 
 
-def make_codes(count, seed, digits=DIGITS):
-    """Pairs of a key and a value, strings of `digits` digits, at random; no key twice."""
+def make_codes(count: int, seed: int) -> list[tuple[str, str]]:
+    """Pairs of a key and a value, strings of `DIGITS` digits, at random; no key twice."""
     rng = random.Random(seed)
-    keys = rng.sample(range(10**digits), count)
-    return [(f"{key:0{digits}}", f"{rng.randrange(10**digits):0{digits}}") for key in keys]
+    keys = rng.sample(range(10**DIGITS), count)
+    return [(f"{key:0{DIGITS}}", f"{rng.randrange(10**DIGITS):0{DIGITS}}") for key in keys]
 
 
-def character_accuracy(model, tokenizer, codes):
-    """The share of digits that greedy generation gets right, place by place."""
+def character_accuracy(model: GPT, tokenizer: BPETokenizer, codes: list[tuple[str, str]]) -> float:
+    """The fraction of digits that greedy generation gets right, position by position."""
     prompts = [tokenizer.encode(f"{key} =") for key, _ in codes]
     texts = generate(model, prompts, DIGITS + 3, eos_id=tokenizer.eos_id)
     right = 0
@@ -54,8 +54,15 @@ def character_accuracy(model, tokenizer, codes):
     return right / sum(len(value) for _, value in codes)
 
 
-def learn(method, codes, rate, seed, steps=STEPS, check_every=CHECK_EVERY):
-    """Train the base model on codes; return (weights trained, accuracies every so many steps)."""
+def learn(
+    method: str,
+    codes: list[tuple[str, str]],
+    lr: float,
+    seed: int,
+    steps: int = STEPS,
+    check_every: int = CHECK_EVERY,
+) -> tuple[int, list[float]]:
+    """Train the base model on codes; return (trainable weights, accuracies every so many steps)."""
     tokenizer = load_tokenizer("book")
     seed_everything(seed)
     model = base_with(METHODS[method])
@@ -63,35 +70,35 @@ def learn(method, codes, rate, seed, steps=STEPS, check_every=CHECK_EVERY):
     loader = make_instruction_loader(
         examples, BATCH, pad_id=tokenizer.eos_id, shuffle=True, seed=seed
     )
-    accuracies = []
+    accuracies: list[float] = []
 
-    def look(done):
+    def look(done: int) -> None:
         if done % check_every == 0:
             accuracies.append(round(character_accuracy(model, tokenizer, codes), 4))
             if accuracies[-2:] == [1.0, 1.0]:
                 raise Memorized
 
     with suppress(Memorized):
-        train(model, loader, steps, rate, after_step=look)
+        train(model, loader, TrainConfig(steps, lr), after_step=look)
     return count_parameters(model)[0], accuracies
 
 
-def run(options):
+def run(options: Options) -> Run:
     """Train one method once."""
     codes = make_codes(PAIRS, options["seed"])
-    trained, accuracies = learn(options["method"], codes, options["rate"], options["seed"])
+    trained, accuracies = learn(options["method"], codes, options["learning_rate"], options["seed"])
     return {**options, "trained": trained, "accuracies": accuracies}
 
 
-def digits_missed(row):
-    """The sum of the shares that were wrong: small if a run learned all, and soon."""
-    return sum(1 - accuracy for accuracy in row["accuracies"])
+def digits_missed(run: Run) -> float:
+    """The sum of the fractions that were wrong: small if a run learned all, and soon."""
+    return sum(1 - accuracy for accuracy in run["accuracies"])
 
 
-def main():
+def main() -> None:
     """Do the runs that are missing."""
     settings = [{"method": method} for method in METHODS]
-    run_at_best_rate("codes", settings, RATES, SEEDS, run, cost=digits_missed)
+    run_at_best_rate("codes", settings, LEARNING_RATES, SEEDS, run, cost=digits_missed)
 
 
 if __name__ == "__main__":

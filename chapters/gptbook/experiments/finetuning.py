@@ -1,36 +1,38 @@
 """A space, and the embeddings: `python -m gptbook.experiments.finetuning` compares.
 
 Finetunes the base model with the response behind a space and behind a line break, with frozen and
-with trained embeddings, at each learning rate of `RATES` and with `SEEDS`. Writes
+with trained embeddings, at each of `LEARNING_RATES` and with `SEEDS`. Writes
 chapters/results/finetuning.json after each run, and skips runs that are in it already.
 """
 
 from gptbook.device import pick_device, seed_everything
-from gptbook.entries import make_entries
-from gptbook.experiments.instruction_data import PER_TASK
-from gptbook.experiments.measures import run_missing
+from gptbook.experiments.measures import Options, run_missing
 from gptbook.gpt2 import load_gpt2
 from gptbook.instructions import (
+    Entry,
+    Example,
     encode_pieces,
     entry_pieces,
     make_instruction_loader,
     right_answers,
 )
-from gptbook.scoring import average, by_task
-from gptbook.tokenizer import load_tokenizer
-from gptbook.training import train
+from gptbook.results import Run
+from gptbook.scoring import by_task, macro_average
+from gptbook.tokenizer import BPETokenizer, load_tokenizer
+from gptbook.training import TrainConfig, train
+from gptbook.world import SPLITS, load_examples
 
 VARIANTS = [
     {"template": "space", "embeddings": "frozen"},
     {"template": "line break", "embeddings": "frozen"},
     {"template": "space", "embeddings": "trained"},
 ]
-RATES = (3e-4, 1e-3)
+LEARNING_RATES = (3e-4, 1e-3)
 SEEDS = (0, 1, 2)
 STEPS, BATCH = 500, 16
 
 
-def encode(entry, template, tokenizer):
+def encode(entry: Entry, template: str, tokenizer: BPETokenizer) -> Example:
     """Encode an entry; with the template "line break", each part stands on a line of its own."""
     pieces = entry_pieces(entry)
     if template == "line break":
@@ -41,35 +43,34 @@ def encode(entry, template, tokenizer):
     return encode_pieces(pieces, tokenizer)
 
 
-def run(options):
+def run(options: Options) -> Run:
     """Finetune once; return the exact match on what is held out."""
     tokenizer = load_tokenizer("book")
-
-    def encode_all(entries):
-        return [encode(entry, options["template"], tokenizer) for entry in entries]
-
+    entries, _ = load_examples(SPLITS, tokenizer)
+    examples = {
+        split: [encode(entry, options["template"], tokenizer) for entry in each]
+        for split, each in entries.items()
+    }
     seed_everything(options["seed"])
     model = load_gpt2("book").to(pick_device())
     model.token_embedding.requires_grad_(options["embeddings"] == "trained")
-    examples = encode_all(make_entries("training", PER_TASK["training"]))
     loader = make_instruction_loader(
-        examples, BATCH, pad_id=tokenizer.eos_id, shuffle=True, seed=options["seed"]
+        examples["training"], BATCH, pad_id=tokenizer.eos_id, shuffle=True, seed=options["seed"]
     )
-    train(model, loader, STEPS, options["rate"])
+    train(model, loader, TrainConfig(STEPS, lr=options["learning_rate"]))
     found = {}
-    for split in ("validation", "new combinations", "new words"):
-        entries = make_entries(split, PER_TASK[split])
-        right = right_answers(model, encode_all(entries))
-        found[split] = round(average(by_task(entries, right)), 4)
+    for split in SPLITS[1:]:
+        right = right_answers(model, examples[split])
+        found[split] = round(macro_average(by_task(entries[split], right)), 4)
     return {**options, **found}
 
 
-def main():
+def main() -> None:
     """Do the runs that are missing."""
     wanted = [
-        {**variant, "rate": rate, "seed": seed}
+        {**variant, "learning_rate": rate, "seed": seed}
         for seed in SEEDS
-        for rate in RATES
+        for rate in LEARNING_RATES
         for variant in VARIANTS
     ]
     run_missing("finetuning", wanted, run)

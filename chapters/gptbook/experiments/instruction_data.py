@@ -5,19 +5,19 @@ One JSON list for each split, in the folder gptbook/assets/instructions.
 
 import json
 
-from gptbook.entries import SPLITS, make_entries
-from gptbook.files import ASSETS, written_whole
+from gptbook.files import written_whole
+from gptbook.world.draw import SPLITS
+from gptbook.world.entries import FOLDER, make_entries
 
-FOLDER = ASSETS / "instructions"
 PER_TASK = dict(zip(SPLITS, (250, 20, 100, 100), strict=True))
 
 
-def main():
+def main() -> None:
     """Make the entries and write them, one to a line."""
     FOLDER.mkdir(exist_ok=True)
     for split, count in PER_TASK.items():
         lines = [json.dumps(entry, ensure_ascii=False) for entry in make_entries(split, count)]
-        with written_whole(FOLDER / f"{split.replace(' ', '_')}.json") as part:
+        with written_whole(FOLDER / f"{split}.json") as part:
             part.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
 
 

@@ -7,18 +7,19 @@ already.
 
 from gptbook.data import encode_documents, make_loader
 from gptbook.device import pick_device, seed_everything
-from gptbook.experiments.measures import run_missing
+from gptbook.experiments.measures import Options, run_missing
 from gptbook.model import GPT, GPTConfig
+from gptbook.results import Run
 from gptbook.tokenizer import load_tokenizer
-from gptbook.training import evaluate, train
+from gptbook.training import TrainConfig, evaluate, train
 from gptbook.world import World
 
 EPOCHS = (1, 2, 4, 16)
 SEEDS = (0, 1, 2)
-CONTEXT, BATCH, STEPS, RATE = 128, 16, 480, 5e-3
+CONTEXT, BATCH, STEPS, LEARNING_RATE = 128, 16, 480, 5e-3
 
 
-def run(options):
+def run(options: Options) -> Run:
     """Train on `STEPS / epochs` batches of text, `epochs` times; return the losses at the end."""
     epochs, seed = options["epochs"], options["seed"]
     seed_everything(seed)
@@ -29,7 +30,7 @@ def run(options):
     assert len(loader) == STEPS // epochs
     validation = [document.text for document in world.documents(1000, "validation")]
     model = GPT(GPTConfig(tokenizer.vocab_size, CONTEXT, 128, 4, 4)).to(pick_device())
-    losses = train(model, loader, STEPS, RATE)
+    losses = train(model, loader, TrainConfig(STEPS, lr=LEARNING_RATE))
     held_out = make_loader(encode_documents(validation, tokenizer), CONTEXT, BATCH)
     last = losses[-40:]
     return {
@@ -40,7 +41,7 @@ def run(options):
     }
 
 
-def main():
+def main() -> None:
     """Do the runs that are missing."""
     wanted = [{"epochs": epochs, "seed": seed} for seed in SEEDS for epochs in EPOCHS]
     run_missing("repetition", wanted, run)

@@ -1,0 +1,1 @@
+"""What the appendices build beside the path of the chapters: one module for each appendix."""
