@@ -4,23 +4,12 @@ import json
 
 import pytest
 
-from gptbook.instructions import (
-    format_prompt,
-    load_entries,
-)
-from gptbook.tokenizer import load_tokenizer
-
-TOKENIZER = load_tokenizer("book")
-
+from gptbook.instructions import format_prompt, load_entries
 
 ENTRY = {"instruction": "Name the colour.", "input": "The kite is red.", "output": "Red, I think."}
 
 
 SHORT = {"instruction": "How much is 3 + 4?", "output": "7"}
-
-
-def text(example, places):
-    return TOKENIZER.decode([example.ids[i] for i in sorted(places)])
 
 
 # -- files

@@ -349,7 +349,7 @@ def test_training_changes_the_model_as_any_other_and_not_the_file(folder, odd, m
     for name, value in model.state_dict().items():
         assert not torch.equal(value, changed[name]), name
     if not mixed:
-        assert_same_weights(model, copy, rtol=1e-3, atol=1e-4)
+        assert_same_weights(model, copy, rtol=1e-3, atol=1e-4, keys=2 * 6 * 1e-3)
     assert path.read_bytes() == before
 
 

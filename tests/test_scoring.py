@@ -7,7 +7,7 @@ from gptbook.data import encode_documents, make_loader
 from gptbook.device import seed_everything
 from gptbook.generate import generate
 from gptbook.model import GPT, GPTConfig
-from gptbook.scoring import accuracy, by_task, exact_matches, macro_average
+from gptbook.scoring import accuracy, by_task, exact_matches, greedy_matches, macro_average
 from gptbook.tokenizer import load_tokenizer
 from gptbook.training import TrainConfig, train
 from gptbook.world import World
@@ -57,3 +57,15 @@ def test_pairs_that_cannot_be_scored_are_refused(model):
         exact_matches(model, TOKENIZER, [("kite " * 80, "box")])
     with pytest.raises(ValueError, match="no accuracy of nothing"):
         accuracy(exact_matches(model, TOKENIZER, []))
+
+
+def test_every_row_needs_its_start(model):
+    for starts in ([1], [1, 1, 1]):
+        with pytest.raises(ValueError, match="zip"):
+            greedy_matches(model, [[1, 2], [3, 4, 5]], starts)
+
+
+def test_rows_are_judged_in_their_own_order(model):
+    rows = [[TOKENIZER.eos_id, *TOKENIZER.encode("Once there was"[:n])] for n in (14, 4, 9, 1)]
+    alone = [greedy_matches(model, [row], [1])[0] for row in rows]
+    assert greedy_matches(model, rows, [1] * 4, batch_size=3) == alone

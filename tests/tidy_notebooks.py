@@ -26,19 +26,17 @@ def last_states(text: str) -> str:
 
 
 def coalesced(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The outputs of a cell, each stream in one piece where it was first written to."""
+    """The outputs of a cell; what was printed without anything in between becomes one of them."""
     kept: list[dict[str, Any]] = []
-    streams: dict[str, dict[str, Any]] = {}
     for output in outputs:
-        if output["output_type"] != "stream":
-            kept.append(output)
-        elif output["name"] in streams:
-            streams[output["name"]]["text"] += output["text"]
+        stream = output["output_type"] == "stream"
+        if stream and kept and kept[-1].get("name") == output["name"]:
+            kept[-1]["text"] = [*kept[-1]["text"], *output["text"]]
         else:
-            streams[output["name"]] = output | {"text": list(output["text"])}
-            kept.append(streams[output["name"]])
-    for output in streams.values():
-        output["text"] = last_states("".join(output["text"])).splitlines(keepends=True)
+            kept.append(dict(output))
+    for output in kept:
+        if output["output_type"] == "stream":
+            output["text"] = last_states("".join(output["text"])).splitlines(keepends=True)
     return kept
 
 
@@ -52,7 +50,7 @@ def tidy(notebook: dict[str, Any]) -> dict[str, Any]:
         if "outputs" in cell:
             cell["outputs"] = coalesced(cell["outputs"])
         cells.append(cell)
-    return notebook | {"metadata": {"kernelspec": KERNEL} | metadata, "cells": cells}
+    return notebook | {"metadata": metadata | {"kernelspec": KERNEL}, "cells": cells}
 
 
 def main(paths: list[str]) -> int:

@@ -86,8 +86,8 @@ def check_prompts(
             f"and max_new_tokens >= 0; got prompts of {lengths} tokens and {max_new_tokens}"
         )
     ids = torch.cat(rows)
-    lowest, highest = int(ids.min()), max(int(ids.max()), eos_id or 0)
-    if ids.is_floating_point() or lowest < 0 or highest >= config.vocab_size:
+    whole = not ids.is_floating_point()
+    if not whole or ids.min() < 0 or max(int(ids.max()), eos_id or 0) >= config.vocab_size:
         raise ValueError(
             f"ids must be whole numbers from 0 to {config.vocab_size - 1}; got {ids.dtype} "
             f"from {ids.min()} to {ids.max()}, and eos_id={eos_id}"
@@ -106,7 +106,9 @@ def make_caches(model: GPT, max_length: int) -> list[KVCache]:
     Raises ValueError if that is more than the model's context.
     """
     if max_length > model.config.context_length:
-        raise ValueError(f"{max_length} tokens are more than {model.config.context_length=}")
+        raise ValueError(
+            f"{max_length} tokens are more than context_length={model.config.context_length}"
+        )
     return [KVCache(max_length) for _ in model.blocks]
 
 
@@ -132,7 +134,7 @@ def continue_rows(
         text[row, : len(prompt)] = prompt
     first = torch.tensor(lengths, device=device)  # (B,): where each row begins to write
     stop = first + max_new_tokens  # (B,): and where it ends; an eos_id will end it earlier
-    caches = make_caches(model, total) if use_cache else None
+    caches = make_caches(model, total) if use_cache and model.blocks else None
     seen = 0  # how many tokens the caches hold
     with torch.inference_mode():  # no gradients, and less bookkeeping than under no_grad
         for t in range(min(lengths), total):
@@ -145,7 +147,7 @@ def continue_rows(
                 stop[ends] = t + 1
                 if (stop <= t + 1).all():
                     break
-            seen = t if use_cache else 0
+            seen = t if caches else 0
     written = torch.arange(total, device=device) < stop[:, None]  # (B, longest + new)
     return text.where(written, eos_id or 0), stop
 
@@ -161,7 +163,7 @@ def generate(
     use_cache: bool = True,
     generator: Generator | None = None,
 ) -> Ids:
-    """Continue every prompt of `ids` by up to `max_new_tokens`: list in, list out, and tensors too.
+    """Continue every prompt of `ids`, a list or a tensor, by up to `max_new_tokens`.
 
     A tensor (B, T) gives a tensor (B, T + new tokens): a row that has produced `eos_id` is filled
     up with it, and when every row has, generation stops. A list of prompts, each a list of ids or

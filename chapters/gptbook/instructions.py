@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from gptbook.data import IGNORE_INDEX
 from gptbook.entry_files import Entry, check_entry
-from gptbook.entry_files import load_entries as load_entries  # a door of this module, too
+from gptbook.entry_files import load_entries as load_entries  # importable from here, too
 from gptbook.generate import generate
 from gptbook.model import GPT
 from gptbook.scoring import greedy_matches

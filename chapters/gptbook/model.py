@@ -89,7 +89,7 @@ class GPT(nn.Module):
 
         With `caches`, one for each block, ids are the new tokens only; `generate` makes them.
         """
-        start = 0 if caches is None else caches[0].length
+        start = caches[0].length if caches else 0
         check_ids(ids, start, self.config.context_length)
         positions = torch.arange(start, start + ids.shape[1], device=ids.device)
         x = self.token_embedding(ids) + self.position_embedding(positions)  # (B, T, D)

@@ -1,7 +1,8 @@
 """What experiments have measured: runs in chapters/results/, selected and compared.
 
-A run is a dict: its options, its "phase" and what was measured. In the phase "search" each setting
-is tried at each learning rate; in the phase "final" it is run with several seeds at the best one.
+A run is a dict: its options and what was measured. Where the learning rate was searched, it also
+has a "phase": in "search", each setting is tried at each learning rate; in "final", it is run with
+several seeds at the best one.
 """
 
 import json

@@ -26,18 +26,18 @@ def greedy_matches(
     row that is longer than the model's context.
     """
     device, was_training = next(model.parameters()).device, model.training
-    tensors = [torch.as_tensor(row) for row in rows]
-    order = sorted(range(len(tensors)), key=lambda i: len(tensors[i]))  # so that little is padded
-    found = [False] * len(tensors)
+    pairs = [(torch.as_tensor(row), s) for row, s in zip(rows, starts, strict=True)]
+    order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]))  # so that little is padded
+    found = [False] * len(pairs)
     model.eval()
     try:
         for first in range(0, len(order), batch_size):
             chosen = order[first : first + batch_size]
             # Padding stands at the end, where no earlier position can see it.
-            batch = pad_sequence([tensors[i] for i in chosen], batch_first=True)
+            batch = pad_sequence([pairs[i][0] for i in chosen], batch_first=True)
             best = model(batch.to(device)).argmax(dim=-1).cpu()
             for i, likely in zip(chosen, best, strict=True):
-                row, start = tensors[i], starts[i]
+                row, start = pairs[i]
                 found[i] = torch.equal(likely[start - 1 : len(row) - 1], row[start:])
     finally:
         model.train(was_training)

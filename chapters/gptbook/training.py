@@ -100,7 +100,11 @@ def accumulate_gradients(
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. Raises ValueError for a warm-up as long as the training, and the like."""
+    """How to train.
+
+    Raises ValueError unless steps >= 0, 0 <= warmup < steps, max_norm > 0, accumulate >= 1
+    and save_every >= 1.
+    """
 
     steps: int
     lr: float = 1e-3  # the highest learning rate, reached after the warm-up
@@ -112,9 +116,7 @@ class TrainConfig:
     save_every: int = 200  # steps from one checkpoint to the next
 
     def __post_init__(self) -> None:
-        if self.warmup is None:
-            object.__setattr__(self, "warmup", self.steps // 10)  # frozen only from here on
-        steps, warmup, max_norm = self.steps, self.warmup, self.max_norm
+        steps, warmup, max_norm = self.steps, self.warmup_steps, self.max_norm
         if steps < 0 or not 0 <= warmup < max(steps, 1) or max_norm <= 0:
             raise ValueError(
                 "need steps >= 0, 0 <= warmup < steps and max_norm > 0; "
@@ -125,6 +127,11 @@ class TrainConfig:
                 "need accumulate >= 1 and save_every >= 1; "
                 f"got {self.accumulate} and {self.save_every}"
             )
+
+    @property
+    def warmup_steps(self) -> int:
+        """In how many steps the learning rate rises."""
+        return self.steps // 10 if self.warmup is None else self.warmup
 
 
 def train(
@@ -156,7 +163,8 @@ def train(
     batches, run = endless(loader), None
     losses: list[float] = []
     if checkpoint is not None:
-        options = asdict(config) | options_of(model, optimizer, loss_fn)
+        options = asdict(config) | {"warmup": config.warmup_steps}
+        options |= options_of(model, optimizer, loss_fn)
         del options["save_every"]
         run = SavedRun(checkpoint, model, optimizer, batches, options)
         batches, losses = run.batches, run.losses
@@ -164,7 +172,7 @@ def train(
     with progress_bar(config.steps, len(losses)) as bar:
         for step in range(len(losses), config.steps):
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, config.steps, config.lr, config.warmup)
+                group["lr"] = learning_rate(step, config.steps, config.lr, config.warmup_steps)
             optimizer.zero_grad()
             parts = list(islice(batches, config.accumulate))
             losses.append(accumulate_gradients(model, parts, loss_fn, config.mixed))

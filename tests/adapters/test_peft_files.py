@@ -171,3 +171,24 @@ def test_spoiled_tensors_are_refused(folder, tmp_path):
     path.unlink()
     with pytest.raises(FileNotFoundError, match="other formats are not read"):
         load_adapters(load_gpt2(folder), tmp_path)
+
+
+class Other(LoRALinear):
+    """What a reader may build on one of ours."""
+
+
+def test_adapters_of_other_classes_are_not_saved_as_what_they_are_not(folder, tmp_path):
+    model = add_adapters(load_gpt2(folder), Other, "qkv", rank=2, alpha=2)
+    with pytest.raises(ValueError, match=r"\['Other'\] are not classes of gptbook.adapters"):
+        save_adapters(model, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tensor_of_another_method_is_named(folder, tmp_path):
+    save_adapters(adapted(folder, "lora").float(), tmp_path)
+    path = tmp_path / "adapter_model.safetensors"
+    tensors = load_file(path)
+    name = "base_model.model.transformer.h.0.attn.c_attn.lora_embedding_A"
+    save_file(tensors | {name: torch.zeros(2)}, path)
+    with pytest.raises(ValueError, match=f"the unknown tensor {name}"):
+        load_adapters(load_gpt2(folder), tmp_path)

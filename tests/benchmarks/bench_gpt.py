@@ -18,7 +18,7 @@ from gptbook.generate import generate, lay_out_for_generation
 from gptbook.model import GPT, GPTConfig
 from gptbook.training import make_optimizer, next_token_loss
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.helpers import rename
 
 CPU = "cpu"

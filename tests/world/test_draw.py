@@ -4,7 +4,6 @@ from collections import Counter
 
 import pytest
 
-from gptbook.world import ATTRIBUTES, FACTS
 from gptbook.world.draw import part_of
 
 
@@ -12,4 +11,3 @@ def test_parts_have_their_shares():
     parts = Counter(part_of(i) for i in range(5000))
     assert parts["training"] == pytest.approx(3500, abs=150)
     assert parts["new_combinations"] == pytest.approx(1000, abs=120)
-    assert set(FACTS) == set(ATTRIBUTES)

@@ -1,5 +1,6 @@
 """The entries for finetuning: many, and held out as they say."""
 
+import random
 import re
 from collections import Counter
 from itertools import islice
@@ -9,10 +10,10 @@ import pytest
 from gptbook.instructions import encode_example
 from gptbook.tokenizer import load_tokenizer
 from gptbook.world import ATTRIBUTES
-from gptbook.world.draw import is_new
-from gptbook.world.entries import SPLITS, WITHOUT_WORDS, make_entries
+from gptbook.world.draw import Pick, is_new
+from gptbook.world.entries import SPLITS, WITHOUT_WORDS, load_examples, make_entries
 from gptbook.world.lexicon import WORDS, past, plural, third
-from gptbook.world.tasks import NAMES, NOUNS, TASKS
+from gptbook.world.tasks import NAMES, NOUNS, TASKS, draw
 from tests.world.entries import COUNTS, ENTRIES, WORLD
 
 HELD_OUT = {
@@ -155,3 +156,20 @@ def test_school_scenes_of_pretraining_hold_nothing_that_is_held_out():
     found = [person for person in WORLD.people if re.search(rf"\b{person.name}\b.*\?", text)]
     assert len(found) > 60
     assert all(person.asked for person in found)
+
+
+def test_the_entries_of_the_book_are_loaded_and_encoded():
+    tokenizer = load_tokenizer("book")
+    entries, examples = load_examples(["validation", "new_words"], tokenizer)
+    assert list(entries) == list(examples) == ["validation", "new_words"]
+    for split, each in entries.items():
+        assert each == ENTRIES[split]
+        assert examples[split] == [encode_example(entry, tokenizer) for entry in each]
+    with pytest.raises(TypeError, match=r"write \['training'\]"):
+        load_examples("training", tokenizer)
+
+
+def test_a_pick_may_be_used_again():
+    pick = Pick(random.Random(0), WORLD, "new_words")
+    assert draw("capitals", pick)
+    assert draw("sums", pick) is None

@@ -10,10 +10,14 @@ from torch import Tensor
 def scale_and_shift(y: Tensor, scale: Tensor, shift: Tensor, magnitude: Tensor) -> Tensor:
     """y · scale + shift, for y (N, out) and scale (out,), where `shift` is (out,) or (N, out).
 
-    In float32, with one shift for all rows, y is written over. What is kept for the backward pass
-    is then the result, which the layer that follows often keeps anyway, and y itself only for one
-    output in 64: those of the smallest `magnitude` (out,), the size of y · scale, beside their
-    shift. In the result, they are lost by rounding.
+    In float32 or finer, with one shift for all rows, y is written over. What is kept for the
+    backward pass is then the result, which the layer that follows often keeps anyway, and y itself
+    only for a few outputs, one and one more for every 64: those of the smallest `magnitude` (out,),
+    the size of y · scale, beside their shift. Rounding has erased them from the result.
+
+    If more outputs than that are erased (magnitudes of zero, or under a thousandth of their shift),
+    y is kept whole on a CPU. Elsewhere it would take a wait in every step to find out: there the
+    gradients of these further magnitudes are inexact, or 0.
     """
     exact = torch.finfo(y.dtype).eps < 1e-6
     # torch.compile loses gradients of what is written in place.
@@ -21,6 +25,8 @@ def scale_and_shift(y: Tensor, scale: Tensor, shift: Tensor, magnitude: Tensor) 
         return torch.addcmul(shift, y, scale)
     left = magnitude.detach().abs() / (shift.detach().abs() + 1e-3)
     few = left.topk(1 + len(left) // 64, largest=False).indices
+    if y.is_cpu and (left <= 1e-3).sum() > len(few):
+        return torch.addcmul(shift, y, scale)
     return ScaleAndShift.apply(y, scale, shift, y[:, few], few)
 
 
@@ -46,6 +52,6 @@ class ScaleAndShift(torch.autograd.Function):
         divisor = scale.where(scale != 0, 1.0)
         of_scale = (z - shift).mul_(gradient).sum(dim=0) / divisor
         of_few = (y_few * gradient[:, few]).sum(dim=0)
-        of_scale = of_scale.index_copy(0, few, of_few)
+        of_scale = of_scale.where(shift.isfinite(), 0.0).index_copy(0, few, of_few)
         of_shift = gradient.sum(dim=0) if ctx.needs_input_grad[2] else None  # as a rule, frozen
         return gradient * scale, of_scale, of_shift, None, None

@@ -39,6 +39,7 @@ CONFIG, TENSOR_FILE = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model.transformer."
 KINDS: tuple[type[Adapter], ...] = (LoRALinear, DoRALinear, MoRALinear)
 OF_LAYER = ("r", "lora_alpha")  # what may differ from layer to layer
+PARTS = ("lora_A.weight", "lora_B.weight", "lora_magnitude_vector")
 
 
 def save_adapters(model: nn.Module, folder: str | Path) -> None:
@@ -50,11 +51,11 @@ def save_adapters(model: nn.Module, folder: str | Path) -> None:
     adapters = adapters_of(model)
     if not adapters:
         raise ValueError("the model has no adapters")
-    configs = {to_gpt2_name(name): adapter.peft_config() for name, adapter in adapters.items()}
-    shared = [{k: v for k, v in c.items() if k not in OF_LAYER} for c in configs.values()]
-    names = [type(adapter).__name__ for adapter in adapters.values()]
-    if len(kinds := {f"{n}({c})" for n, c in zip(names, shared, strict=True)}) > 1:
+    if foreign := sorted({type(a).__name__ for a in adapters.values() if type(a) not in KINDS}):
+        raise ValueError(f"{foreign} are not classes of gptbook.adapters, which know their files")
+    if len(kinds := set(map(_kind, adapters.values()))) > 1:
         raise ValueError(f"a folder holds adapters of one kind, not {sorted(kinds)}")
+    configs = {to_gpt2_name(name): adapter.peft_config() for name, adapter in adapters.items()}
     refuse_merged(model)
     own = set(map(id, adapter_parameters(model)))
     for name, parameter in model.named_parameters():
@@ -81,6 +82,14 @@ def save_adapters(model: nn.Module, folder: str | Path) -> None:
         save_file(tensors, part, metadata={"format": "pt", "base": _fingerprint(model)})
     with written_whole(folder / CONFIG) as part:
         part.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _kind(adapter: Adapter) -> str:
+    """What all adapters in a folder must have in common, since it is said only once."""
+    config = adapter.peft_config()
+    config |= config.pop("gptbook", {})  # MoRA's own rank, and the kind of MoRA
+    told = {k: v for k, v in config.items() if k not in (*OF_LAYER, "about")}
+    return f"{type(adapter).__name__}({', '.join(f'{k}={v}' for k, v in told.items())})"
 
 
 def load_adapters(model: nn.Module, folder: str | Path, any_base: bool = False) -> nn.Module:
@@ -117,7 +126,7 @@ def _by_layer(tensors: dict[str, Tensor], names: list[str]) -> dict[str, dict[st
     found: dict[str, dict[str, Tensor]] = {name: {} for name in names}
     for key, tensor in tensors.items():
         name, _, end = key.removeprefix(PREFIX).partition(".lora_")
-        if not key.startswith(PREFIX) or name not in found:
+        if not key.startswith(PREFIX) or name not in found or f"lora_{end}" not in PARTS:
             raise ValueError(f"the unknown tensor {key}")
         if not tensor.is_floating_point() or not tensor.isfinite().all():
             raise ValueError(f"{key} is not of finite floating-point numbers")

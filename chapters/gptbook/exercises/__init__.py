@@ -170,7 +170,7 @@ def exercise_numbers(chapter: int | str) -> list[str]:
     >>> exercise_numbers(2)[0]
     '2.1'
     """
-    key = str(int(chapter) if str(chapter).isdecimal() else chapter)
+    key = str(int(chapter) if str(chapter).isdecimal() else chapter).upper()
     module = f"chapter_{int(key):02d}" if key.isdecimal() else f"appendix_{key.lower()}"
     try:
         importlib.import_module(f"{__name__}.{module}")
@@ -201,11 +201,9 @@ def _run(number: str, answer: Any) -> Result:
     plain = (chapter.isdecimal() and len(chapter) <= 2) or re.fullmatch("[A-Z]", chapter)
     numbers = exercise_numbers(chapter) if plain else []
     if number not in numbers:
-        known = (
-            f"Chapter {chapter} has {', '.join(numbers)}."
-            if numbers
-            else "Numbers look like this: 2.1."
-        )
+        kind = "Chapter" if chapter.isdecimal() else "Appendix"
+        known = f"{kind} {chapter} has {', '.join(numbers)}."
+        known = known if numbers else "Numbers look like this: 2.1."
         return Result(number, "unknown exercise", known)
     try:
         _checks[number](Probe(answer))

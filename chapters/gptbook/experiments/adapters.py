@@ -82,8 +82,8 @@ def changes(model: GPT, base: GPT) -> dict[str, list[float]]:
     for name, layer in base.blocks.named_modules(prefix="blocks"):
         if isinstance(layer, torch.nn.Linear):
             W = layer.weight
-            moved = adapters[name].merged_weight() if adapters else None
-            V = model.get_parameter(f"{name}.weight") if moved is None else moved
+            adapter = adapters.get(name)
+            V = adapter.merged_weight() if adapter else model.get_parameter(f"{name}.weight")
             norms = (V.norm(dim=1) - W.norm(dim=1)).abs().mean().item()
             turn = (1 - F.cosine_similarity(V, W, dim=1)).mean().item()
             found[name] = [float(f"{norms:.4g}"), float(f"{turn:.4g}")]

@@ -13,6 +13,7 @@ from gptbook.instructions import (
     Example,
     encode_pieces,
     entry_pieces,
+    load_entries,
     make_instruction_loader,
     right_answers,
 )
@@ -20,7 +21,8 @@ from gptbook.results import Run
 from gptbook.scoring import by_task, macro_average
 from gptbook.tokenizer import BPETokenizer, load_tokenizer
 from gptbook.training import TrainConfig, train
-from gptbook.world import SPLITS, load_examples
+from gptbook.world.draw import SPLITS
+from gptbook.world.entries import FOLDER
 
 VARIANTS = [
     {"template": "space", "embeddings": "frozen"},
@@ -46,7 +48,7 @@ def encode(entry: Entry, template: str, tokenizer: BPETokenizer) -> Example:
 def run(options: Options) -> Run:
     """Finetune once; return the exact match on what is held out."""
     tokenizer = load_tokenizer("book")
-    entries, _ = load_examples(SPLITS, tokenizer)
+    entries = {split: load_entries(FOLDER / f"{split}.json") for split in SPLITS}
     examples = {
         split: [encode(entry, options["template"], tokenizer) for entry in each]
         for split, each in entries.items()

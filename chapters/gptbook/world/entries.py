@@ -55,6 +55,8 @@ def load_examples(
     splits: Iterable[str], tokenizer: BPETokenizer
 ) -> tuple[dict[str, list[Entry]], dict[str, list[Example]]]:
     """Return the entries that come with the book, and the same encoded: each {split: list}."""
+    if isinstance(splits, str):
+        raise TypeError(f"splits must be a list of splits, not a str; write [{splits!r}]")
     entries = {split: load_entries(FOLDER / f"{split}.json") for split in splits}
     encoded = {
         split: [encode_example(entry, tokenizer) for entry in each]

@@ -37,7 +37,8 @@ class Story:
     """A story being told: its cast, the place, who holds what, and the sentences so far."""
 
     def __init__(self, rng: Random, cast: int) -> None:
-        self.rng, self.sentences = rng, list[str]()
+        self.rng = rng
+        self.sentences: list[str] = []
         self.pronouns: dict[str, str] = {}  # person -> she or he
         self.holder: dict[
             str, Any

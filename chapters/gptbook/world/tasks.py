@@ -241,10 +241,10 @@ ABOUT_FACTS = ("fact", "short_fact", "profile")
 
 def draw(task: str, pick: Pick) -> Item | None:
     """Draw (fields, input, output) of a task; None if it came out as an item of another split."""
+    pick.drew_word = False
     item = fields, given, _ = TASKS[task](pick)
     key = fields.pop("key", None) or (sorted(fields.items()), given)
     if pick.new:
         return item if pick.drew_word else None
-    # Facts are parted by person and attribute, whatever task asks for them.
-    own = task in ABOUT_FACTS or part_of((task, key)) == pick.split
+    own = task in ABOUT_FACTS or part_of((task, key)) == pick.split  # Pick.facts parts facts
     return item if own else None
