@@ -67,9 +67,8 @@ def learn_merges(word_counts: Mapping[bytes, int], num_merges: int) -> list[tupl
     """
     words, counts = [list(word) for word in word_counts], list(word_counts.values())
     pair_counts: dict[tuple[int, int], int] = defaultdict(int)
-    where: dict[tuple[int, int], set[int]] = defaultdict(
-        set
-    )  # pair -> the words it has been seen in
+    # pair -> the words it has been seen in
+    where: dict[tuple[int, int], set[int]] = defaultdict(set)
     for i, word in enumerate(words):
         for pair in pairwise(word):
             pair_counts[pair] += counts[i]

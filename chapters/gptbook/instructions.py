@@ -170,8 +170,8 @@ def collate(
 ) -> tuple[Tensor, Tensor]:
     """Return inputs (B, T) and targets (B, T), shifted by one, of examples of any length.
 
-    Short ones are filled up with `pad_id`, whose positions never count,
-    whatever that id is elsewhere. Of more than `max_length` ids, at least 2, the first are kept.
+    Short ones are filled up with `pad_id`, whose positions never count, whatever that id is
+    elsewhere. Of more than `max_length` ids, at least 2, the first are kept.
     """
     if max_length is not None and max_length < 2:
         raise ValueError(f"max_length={max_length} leaves no input with a target")

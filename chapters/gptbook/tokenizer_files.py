@@ -63,9 +63,8 @@ def explicit_pattern(pattern: str) -> str:
         runs = regex.findall(match[0] + "+", characters)
         return "".join(rf"\U{ord(run[0]):08x}-\U{ord(run[-1]):08x}" for run in runs)
 
-    def spell_out(
-        match: regex.Match,
-    ) -> str:  # a class in brackets, or a single \p{L} that becomes one
+    def spell_out(match: regex.Match) -> str:
+        # A class in brackets, or a single \p{L} that becomes one.
         inside = match[0].startswith("[")
         return regex.sub(kind, ranges, match[0]) if inside else f"[{ranges(match)}]"
 

@@ -40,18 +40,16 @@ class Story:
         self.rng = rng
         self.sentences: list[str] = []
         self.pronouns: dict[str, str] = {}  # person -> she or he
-        self.holder: dict[
-            str, Any
-        ] = {}  # thing -> who holds it, or "in the box"; None: not yet told of
+        # thing -> who holds it, or "in the box"; None: not yet told of
+        self.holder: dict[str, Any] = {}
         self.looks: dict[str, str] = {}  # thing -> its adjective
         while len(self.pronouns) < cast:
             girl = rng.random() < 0.5
             self.pronouns[self.pick("girls" if girl else "boys")] = "she" if girl else "he"
         self.cast, self.place = list(self.pronouns), self.pick("places")
         self.weather = self.pick("weather")
-        self.subject: str | None = (
-            None  # whom the last sentence was about, if she or he can only mean them
-        )
+        # whom the last sentence was about, if she or he can only mean them
+        self.subject: str | None = None
         one, two = self.cast[:2]
         trait = self.pick(["brave", "clever", "kind", "shy", "little", "tall", "young"])
         kind = "girl" if self.pronouns[one] == "she" else "boy"
