@@ -7,9 +7,10 @@ OFFLINE = Path(__file__).parent / "tests" / "offline"
 # The files that take longest, the longest first: two processes that begin with these end at about
 # the same time. The rest follows as it comes.
 LONGEST = (
-    "06_instructions.ipynb", "01_tour.ipynb", "05_pretraining.ipynb", "07_lora.ipynb",
-    "09_mora.ipynb", "08_dora.ipynb", "04_gpt.ipynb", "test_entries.py", "03_attention.ipynb",
-    "02_text_to_tokens.ipynb",
+    "08_instructions.ipynb", "01_tour.ipynb", "06_pretraining.ipynb", "09_lora.ipynb",
+    "07_base_model.ipynb", "11_mora.ipynb", "10_dora.ipynb", "05_generation.ipynb",
+    "test_entries.py", "04_gpt.ipynb", "03_attention.ipynb", "02_text_to_tokens.ipynb",
+    "A_pytorch.ipynb",
 )  # fmt: skip
 
 

@@ -54,12 +54,12 @@ def test_the_tokenizer(tmp_path):
     assert (tmp_path / "again.json").read_bytes() == (EARLIER / "tokenizer.json").read_bytes()
 
 
-def assert_same_file(path, wanted):
+def assert_same_file(path, wanted, atol=0.0):
     """Two safetensors files hold the same; the order of their metadata is left to chance."""
     (metadata, tensors), (their_metadata, theirs) = read_tensors(path), read_tensors(wanted)
     assert metadata == their_metadata
     assert tensors.keys() == theirs.keys()
-    assert all(torch.equal(tensors[name], theirs[name]) for name in tensors)
+    torch.testing.assert_close(tensors, theirs, rtol=0, atol=atol)
 
 
 def test_the_base_model(tmp_path):
@@ -82,7 +82,9 @@ def test_adapters(name, tmp_path):
     config = "adapter_config.json"
     assert (tmp_path / config).read_bytes() == (EARLIER / name / config).read_bytes()
     tensors = "adapter_model.safetensors"
-    assert_same_file(tmp_path / tensors, EARLIER / name / tensors)
+    # A rotation is saved as a product with cosines and sines, whose last bit is the processor's.
+    last_bit = 1e-7 if name == "mora_rotation" else 0.0
+    assert_same_file(tmp_path / tensors, EARLIER / name / tensors, atol=last_bit)
 
 
 @pytest.mark.parametrize("name", ["full", *KINDS])

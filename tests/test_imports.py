@@ -34,7 +34,7 @@ IMPORTS = {
     "download": "files",
     "plots": "",
     "results": "files",
-    # chapters 2 to 6
+    # chapters 2 to 8
     "bpe": "",
     "tokenizer_files": "files",
     "tokenizer": "bpe files tokenizer_files",
@@ -49,6 +49,7 @@ IMPORTS = {
     "entry_files": "",
     "instructions": "data entry_files generate model scoring tokenizer",
     # the small world
+    "world.farm": "",
     "world.lexicon": "files",
     "world.stories": "world.lexicon",
     "world.lessons": "world.lexicon",
@@ -58,7 +59,7 @@ IMPORTS = {
     "world.entries": "files instructions tokenizer world.draw world.lexicon world.people"
     " world.tasks",
     "world": "world.draw world.entries world.lexicon world.people world.stories world.tasks",
-    # chapters 7 to 9
+    # chapters 9 to 11
     "adapters.base": "",
     "adapters.inject": "adapters.base",
     "adapters.lora": "adapters.base",

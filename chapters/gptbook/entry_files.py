@@ -1,4 +1,4 @@
-"""Files of instructions: a JSON list of entries in the Alpaca form, read and checked; chapter 6."""
+"""Files of instructions: a JSON list of entries in the Alpaca form, read and checked; chapter 8."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Generation with a GPT: greedy or sampled, one token after another; chapter 4 builds it."""
+"""Generation with a GPT: greedy or sampled, one token after another; chapter 5 builds it."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""GPT-2's released weights, and the way to and from transformers' folder format; chapter 5.
+"""GPT-2's released weights, and the way to and from transformers' folder format; chapter 7.
 
 Weights: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners". The files hold
 the matrices of linear layers as (in, out); ours are their transposes, (out, in).

@@ -1,6 +1,6 @@
 """From an instruction to ids and targets: the prompt, its spans, and what counts in the loss.
 
-Chapter 6 builds it. An entry is a dict in the Alpaca form: "instruction", "output", and an "input"
+Chapter 8 builds it. An entry is a dict in the Alpaca form: "instruction", "output", and an "input"
 that may be empty or missing.
 """
 

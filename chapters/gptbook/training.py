@@ -1,4 +1,4 @@
-"""Pretraining: loss, learning-rate schedule, optimizer and loop; chapter 5 builds them."""
+"""Pretraining: loss, learning-rate schedule, optimizer and loop; chapter 6 builds them."""
 
 import math
 import sys

@@ -1,208 +1,14 @@
-"""Wrong answers to the exercises of chapter 2, each rejected with a hint."""
+"""Wrong answers to the exercises of chapter 2, each rejected with a hint, and other right ones."""
 
 import codecs
-from collections import Counter
 from itertools import pairwise
 
-import gptbook.bpe
-import gptbook.exercises
+import torch
+
+from gptbook.bpe import merge_pair
 from gptbook.exercises import check
+from gptbook.exercises.mistakes_02 import GROW, RECOVER, STREAM, WINDOWS, cut_windows, kept
 from tests.exercises.helpers import assert_rejected, wrong_answers
-from tests.helpers import token_table
-
-
-def wrong_pairs_unweighted(words):
-    return dict(Counter(pair for word in words for pair in pairwise(word)))
-
-
-def wrong_pairs_sorted(words):
-    pairs = Counter()
-    for word, count in words.items():
-        for pair in pairwise(word):
-            pairs[tuple(sorted(pair))] += count
-    return pairs
-
-
-def wrong_pairs_once_a_word(words):
-    pairs = Counter()
-    for word, count in words.items():
-        for pair in set(pairwise(word)):
-            pairs[pair] += count
-    return pairs
-
-
-def wrong_pairs_across_words(words):
-    text = b"".join(word * count for word, count in words.items())
-    return Counter(pairwise(text))
-
-
-def wrong_pairs_not_overlapping(words):
-    pairs = Counter()
-    for word, count in words.items():
-        for i in range(0, len(word) - 1, 2):
-            pairs[word[i], word[i + 1]] += count
-    return pairs
-
-
-def wrong_merge_overlapping(ids, pair, new_id):
-    return [new_id if (a, b) == pair else a for a, b in pairwise([*ids, None])]
-
-
-def wrong_merge_first_only(ids, pair, new_id):
-    for i in range(len(ids) - 1):
-        if (ids[i], ids[i + 1]) == pair:
-            return [*ids[:i], new_id, *ids[i + 2 :]]
-    return ids
-
-
-def wrong_merge_from_the_right(ids, pair, new_id):
-    merged = list(ids)
-    for i in reversed(range(len(ids) - 1)):
-        if i + 1 < len(merged) and (merged[i], merged[i + 1]) == pair:
-            merged[i : i + 2] = [new_id]
-    return merged
-
-
-def wrong_merge_loses_the_last(ids, pair, new_id):
-    merged, i = [], 0
-    while i < len(ids) - 1:
-        hit = (ids[i], ids[i + 1]) == pair
-        merged.append(new_id if hit else ids[i])
-        i += 2 if hit else 1
-    return merged
-
-
-def wrong_merge_in_place(ids, pair, new_id):
-    for i in range(len(ids) - 1):
-        if (ids[i], ids[i + 1]) == pair:
-            ids[i : i + 2] = [new_id]
-    return ids  # raises IndexError, because the list has become shorter
-
-
-def wrong_merge_right_but_in_place(ids, pair, new_id):
-    ids[:] = gptbook.bpe.merge_pair(ids, pair, new_id)
-    return ids
-
-
-def wrong_encode_longest_match(word, merges):
-    tokens, ids = token_table(merges), []
-    while word:
-        best = max(
-            (i for i, t in enumerate(tokens) if word.startswith(t)), key=lambda i: len(tokens[i])
-        )
-        ids.append(best)
-        word = word[len(tokens[best]) :]
-    return ids
-
-
-def wrong_encode_left_to_right(word, merges):
-    ids = list(word)
-    i = 0
-    while i < len(ids) - 1:
-        if (ids[i], ids[i + 1]) in merges:
-            ids[i : i + 2] = [256 + merges.index((ids[i], ids[i + 1]))]
-            i = 0
-        else:
-            i += 1
-    return ids
-
-
-def wrong_encode_latest_first(word, merges):
-    ids = list(word)
-    for i in reversed(range(len(merges))):
-        ids = gptbook.bpe.merge_pair(ids, merges[i], 256 + i)
-    return ids
-
-
-def wrong_encode_once_each(word, merges):
-    ids = list(word)
-    for i, pair in enumerate(merges):
-        ids = wrong_merge_first_only(ids, pair, 256 + i)
-    return ids
-
-
-def right_encode_by_joint_bytes(word, merges):
-    """The chapter's own encoder, on a table of ranks."""
-    return gptbook.bpe.merge_word(word, {token: i for i, token in enumerate(token_table(merges))})
-
-
-def wrong_decode_each(tokens):
-    return "".join(token.decode("utf-8", errors="replace") for token in tokens)
-
-
-def _windows(ids, size, stride, last=0):
-    starts = range(0, len(ids) - size + last, stride)
-    return [(ids[i : i + size], ids[i + 1 : i + 1 + size]) for i in starts]
-
-
-def _cut_windows(ids, cut, size, stride):
-    return _windows(ids[:cut], size, stride), _windows(ids[cut:], size, stride)
-
-
-def wrong_windows_before_the_cut(ids, size, stride, share):
-    windows = _windows(ids, size, stride)
-    cut = len(windows) - int(len(windows) * share)
-    return windows[:cut], windows[cut:]
-
-
-def wrong_windows_not_shifted(ids, size, stride, share):
-    cut = len(ids) - int(len(ids) * share)
-    return tuple([(x, x) for x, _ in part] for part in _cut_windows(ids, cut, size, stride))
-
-
-def wrong_windows_short_last(ids, size, stride, share):
-    cut = len(ids) - int(len(ids) * share)
-    return _windows(ids[:cut], size, stride, last=1), _windows(ids[cut:], size, stride, last=1)
-
-
-def wrong_windows_no_stride(ids, size, stride, share):
-    cut = len(ids) - int(len(ids) * share)
-    return _cut_windows(ids, cut, size, size)
-
-
-def wrong_windows_one_missing(ids, size, stride, share):
-    cut = len(ids) - int(len(ids) * share)
-    return _windows(ids[:cut], size, stride, last=-1), _windows(ids[cut:], size, stride, last=-1)
-
-
-def wrong_windows_validation_first(ids, size, stride, share):
-    cut = int(len(ids) * share)
-    return _windows(ids[cut:], size, stride), _windows(ids[:cut], size, stride)
-
-
-def wrong_windows_negative_zero(ids, size, stride, share):
-    n = int(len(ids) * share)
-    return _windows(ids[:-n], size, stride), _windows(ids[-n:], size, stride)
-
-
-def wrong_windows_rounded_share(ids, size, stride, share):
-    cut = len(ids) - round(len(ids) * share)
-    return _cut_windows(ids, cut, size, stride)
-
-
-def wrong_windows_other_rounding(ids, size, stride, share):
-    cut = int(len(ids) * (1 - share))
-    return _cut_windows(ids, cut, size, stride)
-
-
-def wrong_stream_each(tokens):
-    return [token.decode("utf-8", errors="replace") for token in tokens]
-
-
-def wrong_stream_all_at_the_end(tokens):
-    return [""] * (len(tokens) - 1) + [b"".join(tokens).decode("utf-8", errors="replace")]
-
-
-def wrong_stream_waits_for_ever(tokens):
-    shown, left = [], b""
-    for token in tokens:
-        left += token
-        try:
-            shown.append(left.decode("utf-8"))
-            left = b""
-        except UnicodeDecodeError:
-            shown.append("")
-    return shown
 
 
 def wrong_stream_trusts_the_first_byte(tokens):
@@ -221,94 +27,119 @@ def wrong_stream_trusts_the_first_byte(tokens):
     return shown
 
 
-def wrong_stream_flushes(tokens):
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    return [decoder.decode(token, final=i == len(tokens) - 1) for i, token in enumerate(tokens)]
+def wrong_windows_one_target(ids, size, stride, fraction):
+    cut = kept(ids, fraction)
+    return [[(x, y[-1:]) for x, y in part] for part in cut_windows(ids, cut, size, stride)]
 
 
-def wrong_stream_repeats(tokens):
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    texts = [decoder.decode(token) for token in tokens]
-    return ["".join(texts[: i + 1]) for i in range(len(texts))]
+def right_recover_by_rank(tokens):
+    """The cut whose later part was learned as early as possible."""
+    ids, merges = {token: id for id, token in enumerate(tokens)}, []
+    for token in tokens[256:]:
+        parts = [bytes([byte]) for byte in token]
+        while len(parts) > 2:
+            best = min(
+                (left + right for left, right in pairwise(parts) if left + right in ids),
+                key=ids.get,
+            )
+            i = next(i for i, (x, y) in enumerate(pairwise(parts)) if x + y == best)
+            parts[i : i + 2] = [best]
+        merges.append((ids[parts[0]], ids[parts[1]]))
+    return merges
 
 
-def count(config, tied, qkv_bias=None, norms=2, final=2):
-    """The parameters of a GPT, and what they would be with other numbers of some parts."""
-    V, C, D, L = config.vocab_size, config.context_length, config.embed_dim, config.num_layers
-    qkv_bias = (3 if config.qkv_bias else 0) if qkv_bias is None else qkv_bias
-    block = 12 * D * D + (6 + qkv_bias + 2 * norms) * D
-    return (V if tied else 2 * V) * D + C * D + L * block + final * D
+def right_recover_with_merge_pair(tokens):
+    merges = []
+    for token in tokens[256:]:
+        ids = list(token)
+        for new_id, pair in enumerate(merges, start=256):
+            ids = merge_pair(ids, pair, new_id)
+        merges.append(tuple(ids))
+    return merges
 
 
-def gold_pairs(words):
-    return [pair for word, count in words.items() for pair in pairwise(word) for _ in range(count)]
+def right_stream_all_again(tokens):
+    """Decodes everything so far each time, and shows what was not there before."""
+    texts = [
+        codecs.getincrementaldecoder("utf-8")("replace").decode(b"".join(tokens[: i + 1]))
+        for i in range(len(tokens))
+    ]
+    return [now[len(before) :] for before, now in pairwise(["", *texts])]
 
 
-def solution_windows(ids, size, stride, share):
-    cut = len(ids) - int(len(ids) * share)
-    return _cut_windows(ids, cut, size, stride)
+def right_grow_in_place_of_empty(weight, extra):
+    grown = torch.zeros(len(weight) + extra, weight.shape[1])
+    grown[: len(weight)] = weight
+    grown[len(weight) :] = weight.mean(dim=0, keepdim=True)
+    return grown
 
 
 WRONG = {
     "2.1": [
-        wrong_pairs_unweighted,
-        wrong_pairs_sorted,
-        wrong_pairs_once_a_word,
-        wrong_pairs_across_words,
-        wrong_pairs_not_overlapping,
+        (lambda: ("at", "hat", "cat"), "words count as often as"),
+        (lambda: ("at", "ca", "ha"), "no a stands alone"),
+        (lambda: ("at", "ca", "hat"), "no a stands alone"),
+        (lambda: ("at", "cat", "ch"), "You predicted the third new token: 'ch'"),
+        (lambda: ("ha", "at", "th"), "Count the pairs again"),
+        (lambda: [("a", "t"), ("c", "at"), ("h", "at")], "it should return"),
+        (lambda: ("at", "cat"), "it should return"),
     ],
     "2.2": [
-        wrong_merge_overlapping,
-        wrong_merge_first_only,
-        wrong_merge_from_the_right,
-        wrong_merge_loses_the_last,
-        wrong_merge_in_place,
-        lambda ids, pair, new: list(bytes(ids).replace(bytes(pair), bytes([new]))),
-        lambda ids, pair, new: [
-            int(i) for i in " ".join(map(str, ids)).replace("{} {}".format(*pair), str(new)).split()
-        ],
-        wrong_merge_right_but_in_place,
+        (lambda: (1, 2, 2, 5, 2), "four bytes"),
+        (lambda: (1, 2, 2, 3, 5), "Only one h has an e after it"),
+        (lambda: (1, 2, 2, 4, 5), "Only one h has an e after it"),
+        (lambda: (2, 2, 2, 5, 5), "h e n, he n, hen"),
+        (lambda: (1, 3, 2, 5, 5), "then the"),
+        (lambda: (1, 2, 3, 5, 5), "h hen"),
+        (lambda: (1, 2, 2, 5), "it should return"),
     ],
     "2.3": [
-        wrong_encode_longest_match,
-        wrong_encode_left_to_right,
-        wrong_encode_latest_first,
-        wrong_encode_once_each,
+        *RECOVER,
+        lambda tokens: [],
+        lambda tokens: right_recover_with_merge_pair(tokens)[::-1],
+        lambda tokens: [tuple(token[:2]) for token in tokens[256:]],
+        lambda tokens: [(x - 256, y - 256) for x, y in right_recover_with_merge_pair(tokens)],
     ],
     "2.4": [
-        wrong_decode_each,
-        lambda tokens: b"".join(tokens).decode("utf-8"),
-        lambda tokens: b"".join(tokens).decode("utf-8", errors="ignore"),
-        lambda tokens: b"".join(tokens).decode("latin-1"),
+        *STREAM,
+        wrong_stream_trusts_the_first_byte,
+        lambda tokens: [token.decode("utf-8") for token in tokens],
+        lambda tokens: [token.decode("latin-1") for token in tokens],
+        lambda tokens: (
+            [""] * (len(tokens) - 1) + [b"".join(tokens).decode("utf-8", errors="replace")]
+        ),
     ],
     "2.5": [
-        wrong_windows_before_the_cut,
-        wrong_windows_not_shifted,
-        wrong_windows_short_last,
-        wrong_windows_no_stride,
-        wrong_windows_one_missing,
-        wrong_windows_validation_first,
-        wrong_windows_negative_zero,
-        wrong_windows_other_rounding,
-        wrong_windows_rounded_share,
-        lambda *arguments: None,
+        (lambda: 1024, "Measure on held-out texts"),
+        (lambda: 896, "trained on the held-out texts"),
+        (lambda: 2048, "Doubling is too coarse"),
+        (lambda: 1300, "Only multiples of 64"),
+        (lambda: 1088, "the last size below"),
+        (lambda: 512, "too low"),
+        (lambda: (1152, 2.9), "it should return a number"),
     ],
     "2.6": [
-        lambda text, ids: len(text) / len(ids),
-        lambda text, ids: len(ids) / len(text.encode("utf-8")),
-        lambda text, ids: len(text.encode("utf-16")) / len(ids),
-        lambda text, ids: len(text.encode("utf-8")) // len(ids),
-        lambda text, ids: round(len(text.encode("utf-8")) / len(ids)),
-        lambda text, ids: len(text.encode("utf-8")) / len(set(ids)),
-        lambda text, ids: len(text.strip().encode("utf-8")) / len(ids),
+        *WINDOWS,
+        wrong_windows_one_target,
+        (lambda ids, size, stride, f: [(ids[:size], ids[1 : size + 1])], "should return"),
+        (lambda ids, size, stride, f: [], "should return"),
+        (lambda ids, size, stride, f: ids[len(ids)], "IndexError"),
     ],
     "2.7": [
-        wrong_stream_each,
-        wrong_stream_all_at_the_end,
-        wrong_stream_waits_for_ever,
-        wrong_stream_trusts_the_first_byte,
-        wrong_stream_repeats,
-        wrong_stream_flushes,
+        *GROW,
+        lambda weight, extra: weight,
+        lambda weight, extra: torch.cat([weight, torch.rand(extra, weight.shape[1])]),
+        lambda weight, extra: torch.cat([weight, weight.new_full((extra, weight.shape[1]), 5.0)]),
+        lambda weight, extra: torch.cat([weight, weight.mean(dim=0).repeat(extra, 1)], dim=1),
+        lambda weight, extra: right_grow_in_place_of_empty(weight, extra).tolist(),
+    ],
+    "2.8": [
+        (lambda: (2, 5), "only at position 0"),
+        (lambda: (5, 5), "only at position 0"),
+        (lambda: (0, 0), "only at position 0"),
+        (lambda: (1, 1), "each row of the second one uses it"),
+        (lambda: (1, 2), "each row of the second one uses it"),
+        (lambda: 1, "it should return"),
     ],
 }
 
@@ -318,28 +149,30 @@ def test_rejects(number, wrong):
     assert_rejected(number, wrong)
 
 
-def test_hints_name_what_was_seen_and_expected(capsys):
-    check("2.2", lambda ids, pair, new_id: ids)
-    printed = capsys.readouterr().out
-    assert "returned [1, 2]; expected [9]" in printed
-
-
 def test_other_right_answers_are_accepted():
-    assert check("2.1", lambda words: Counter(gold_pairs(words))).correct
-    assert check("2.3", right_encode_by_joint_bytes).correct
-    assert check("5.2", lambda z, y: z.max() + (z - z.max()).exp().sum().log() - z[y]).correct
-    assert check("5.2", lambda z, y: z.double().logsumexp(0).item() - z[y].item()).correct
-    assert check("2.5", lambda *a: list(map(list, solution_windows(*a)))).correct
+    assert check("2.1", lambda: ["at", "cat", "hat"]).correct
+    assert check("2.2", lambda: [1, 2, 2, 5, 5]).correct
+    assert check("2.3", right_recover_by_rank).correct
+    assert check("2.3", right_recover_with_merge_pair).correct
+    assert check("2.4", right_stream_all_again).correct
+    assert check("2.5", lambda: 1152.0).correct
+    assert check(
+        "2.6", lambda *a: list(map(list, cut_windows(a[0], kept(a[0], a[3]), *a[1:3])))
+    ).correct
+    assert check("2.7", right_grow_in_place_of_empty).correct
+    assert check("2.8", lambda: [1, 5]).correct
 
 
-def test_common_slips_get_their_hint():
-    assert "`return` missing" in check("2.1", lambda words: None).hint
-    assert "Return type list, not tuple" in check("2.2", lambda ids, pair, new_id: tuple(ids)).hint
-    hint = check("2.5", wrong_windows_other_rounding).hint
-    assert "window" in hint.split("): ")[1]
+def test_a_leak_that_nobody_foresaw_is_named():
+    def overlapping(ids, size, stride, fraction):
+        cut = kept(ids, fraction)
+        training, validation = cut_windows(ids, cut, size, stride)
+        return [*training, (ids[cut - 1 : cut - 1 + size], ids[cut : cut + size])], validation
+
+    assert "on both sides" in check("2.6", overlapping).hint
 
 
-def test_an_error_in_the_answer_is_reported():
-    hint = check("2.4", lambda tokens: tokens.no_such_method()).hint
-    assert "AttributeError" in hint
-    assert "no_such_method" in hint
+def test_a_prediction_hides_no_experiment():
+    """What is right is computed by the check, so a change of the words would be seen here."""
+    hint = check("2.8", lambda: (3, 5)).hint
+    assert "You predicted rows after one average: 3; when it is run, it is 1." in hint

@@ -1,149 +1,172 @@
-"""Wrong answers to the exercises of chapter 6, each rejected with a hint."""
+"""Wrong answers to the exercises of chapter 6, each rejected with a hint; and other right ways."""
 
 import math
 
+import pytest
 import torch
+import torch.nn.functional as F
 
+from gptbook.exercises import check
+from gptbook.exercises import mistakes_06 as foreseen
 from tests.exercises.helpers import assert_rejected, wrong_answers
 
 
-def labels_by(ids, spans, counted, before=0, after=0):
-    """Labels of spans of the kinds `counted`, grown or shrunk at their ends by mistake."""
-    labels = [-100] * len(ids)
-    for kind, start, stop in spans:
-        if kind in counted:
-            for i in range(max(0, start - before), min(len(ids), stop + after)):
-                labels[i] = ids[i]
-    return labels
+def line(x, y, steps, lr, factor=2.0, mean=True, piles=False, sequential=False):
+    """`fit_line` with autograd, which the check does not use."""
+    x, y = torch.tensor(x), torch.tensor(y)
+    a, b = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
+    for _ in range(steps):
+        if not piles:
+            a.grad = b.grad = None
+        squares = (a * x + b - y) ** 2
+        (factor / 2 * (squares.mean() if mean else squares.sum())).backward()
+        with torch.no_grad():
+            a -= lr * a.grad
+            if sequential:
+                b -= lr * 2 * (a * x + b - y).mean()
+            else:
+                b -= lr * b.grad
+    return a.item(), b.item()
 
 
-def wrong_wrap_around(ids, spans):
-    """The first token of a text becomes the last target: targets[-1]."""
-    targets = [-100] * (len(ids) - 1)
-    for kind, start, stop in spans:
-        if kind == "assistant":
-            for place in range(start, stop):
-                targets[place - 1] = ids[place]
-    return targets
+def adam(w, gradients, lr, decay, t_from=1, decoupled=False, old=False, betas=(0.9, 0.999)):
+    start, m, v = w, torch.zeros_like(w), torch.zeros_like(w)
+    for t, g in enumerate(gradients, t_from):
+        g = g if decoupled else g + decay * (start if old else w)
+        m, v = betas[0] * m + (1 - betas[0]) * g, betas[1] * v + (1 - betas[1]) * g * g
+        w = w * (1 - lr * decay) if decoupled else w
+        w = w - lr * m / (1 - betas[0] ** t) / ((v / (1 - betas[1] ** t)).sqrt() + 1e-8)
+    return w
 
 
-def wrong_batch(
-    rows, labels, pad, shift=True, left=False, count_padding=False, by_id=False, size=None
-):
-    size = max(map(len, rows)) - 1 if size is None else size
-    inputs, targets = [], []
-    for row, label in zip(rows, labels, strict=True):
-        row, goal = (row[:-1], label[1:]) if shift else (row[:-1], label[:-1])
-        if by_id:
-            goal = [-100 if i == pad else i for i in goal]
-        fill, off = [pad] * (size - len(row)), [pad if count_padding else -100] * (size - len(row))
-        inputs.append(fill + row if left else row + fill)
-        targets.append(off + goal if left else goal + off)
-    return torch.tensor(inputs), torch.tensor(targets)
+def torch_adam(w, gradients, lr, decay):
+    w = w.clone().requires_grad_()
+    optimizer = torch.optim.Adam([w], lr=lr, weight_decay=decay)
+    for w.grad in gradients:
+        optimizer.step()
+    return w.detach()
 
 
-def wrong_control(losses, *parts):
-    """The sum of the means over parts, 0 for an empty one."""
-    return sum((losses * part).sum() / part.sum().clamp(min=1) for part in parts)
+def overflowing(z, y):
+    return -math.log(math.exp(z[y]) / sum(math.exp(v) for v in z))
 
 
-def wrong_wilson(r, n, z=1.96, root=True):
-    middle = (r + z**2 / 2) / (n + z**2)
-    reach = r * (n - r) / n + z**2 / 4
-    reach = z / (n + z**2) * (reach**0.5 if root else reach)
-    return middle - reach, middle + reach
+def rate(s, n, p, w, d, first=1, left=0):
+    return p * min((s + first) / w if w else 1, 1, (n - s - left) / d)
 
 
-RESPONSE, CONTENT = {"response"}, {"instruction", "input", "response"}
+def bits(x, add):
+    return ((x.view(torch.int32) + add) & -65536).view(torch.float32)
 
 
+SPREAD = [0.5, -0.5, 0.1, 0.2, -0.1]
 WRONG = {
     "6.1": [
-        lambda ids, spans: labels_by(ids, spans, RESPONSE, before=1),  # a token of the header
-        lambda ids, spans: labels_by(ids, spans, RESPONSE, before=-1),  # the first one is lost
-        lambda ids, spans: labels_by(ids, spans, RESPONSE, after=-1),  # the end of text is masked
-        lambda ids, spans: labels_by(ids, spans, {"response", "role"}),  # headers left in
-        lambda ids, spans: labels_by(ids, spans, {"response", "input"}),
-        lambda ids, spans: [i if i in labels_by(ids, spans, RESPONSE) else -100 for i in ids],
-        lambda ids, spans: labels_by(ids, spans, RESPONSE)[1:],  # shifted already
-        lambda ids, spans: labels_by(ids, spans[-1:], RESPONSE),  # the last span only
-        lambda ids, spans: labels_by(ids, [s for s in spans if s[0] == "response"][:1], RESPONSE),
-        lambda ids, spans: list(map(float, labels_by(ids, spans, RESPONSE))),
-        lambda ids, spans: [i for i in labels_by(ids, spans, RESPONSE) if i != -100],
-        lambda ids, spans: [-1 if i == -100 else i for i in labels_by(ids, spans, RESPONSE)],
+        *foreseen.CROSS_ENTROPY_MISTAKES,
+        (overflowing, "too large for a float"),
+        lambda z, y: float(z.exp().sum().log() - z[y]),  # overflows
+        lambda z, y: float(-((z - z.max()).exp() / (z - z.max()).exp().sum())[y].log()),  # ln 0
+        (lambda z, y: float((z - z.max()).exp().sum().log() - z[y]), "one of the two terms"),
+        (lambda z, y: float(z.logsumexp(0) - z[y]), "not allowed"),
+        (lambda z, y: F.cross_entropy(z[None], torch.tensor([y])).item(), "not allowed"),
+        (lambda z, y: torch.nn.CrossEntropyLoss()(z, torch.tensor(y)).item(), "not allowed"),
+        (lambda z, y: -torch.log_softmax(z, 0)[y].item(), "not allowed"),
+        (lambda z, y: -z.softmax(0)[y].log().item(), "not allowed"),
+        lambda z, y: ((z - z.max()).exp().sum().log() + z.max() - z[y]).item() / math.log(2),
     ],
     "6.2": [
-        lambda ids, spans: labels_by(ids, spans, {*CONTENT, "role"}),  # headers left in
-        lambda ids, spans: labels_by(ids, spans, {*CONTENT, "boilerplate"}),
-        lambda ids, spans: labels_by(ids, spans, RESPONSE),
-        lambda ids, spans: labels_by(ids, spans, {"instruction", "response"}),  # inputs forgotten
-        lambda ids, spans: labels_by(ids, spans, CONTENT, after=-1),
-        lambda ids, spans: labels_by(ids, spans, CONTENT, after=1),
-        lambda ids, spans: [  # by id: what the template says is masked everywhere
-            i if i not in labels_by(ids, spans, {"role", "boilerplate"}) else -100 for i in ids
-        ],
+        *foreseen.LINE_MISTAKES,
+        (lambda x, y, s, lr: line(x, y, s, lr, mean=False), "divide by the number"),
+        (lambda x, y, s, lr: line(x, y, s, lr, factor=1.0), "factor 2"),
+        (lambda x, y, s, lr: line(x, y, s, lr, piles=True), "pile up"),
+        (lambda x, y, s, lr: line(x, y, s, lr, sequential=True), "the new a"),
+        (lambda x, y, s, lr: line(x, y, s, -lr), "uphill"),
+        (lambda x, y, s, lr: line(x, y, s, lr)[::-1], "a first"),
+        (lambda x, y, s, lr: line(x, y, s + 1, lr), "one step more"),
+        (lambda x, y, s, lr: (2.0, 1.0), ""),
+        (lambda x, y, s, lr: torch.optim.SGD([torch.zeros(1)], lr=lr), "not allowed"),
     ],
     "6.3": [
-        lambda ids, roles: [*ids],
-        lambda ids, roles: [-100 if i in roles else i for i in ids][1:],
-        lambda ids, roles: [i if i in roles else -100 for i in ids],
-        lambda ids, roles: [
-            -100 if i in roles or (n and ids[n - 1] in roles) else i for n, i in enumerate(ids)
-        ],
-        lambda ids, roles: [
-            -100 if n + 1 < len(ids) and ids[n + 1] in roles else i for n, i in enumerate(ids)
-        ],
-        lambda ids, roles: [i for i in ids if i not in roles],
-        lambda ids, roles: [-100 if i == min(roles) else i for i in ids],
+        *foreseen.ADAM_MISTAKES,
+        (lambda *given: adam(*given, decoupled=True), "This is AdamW"),
+        (lambda *given: adam(*given, t_from=10**6), "not corrected"),
+        (lambda w, g, lr, d: adam(w, g, lr, 0.0), "Nothing decays"),
+        (lambda *given: adam(*given, old=True), "the present one"),
+        (lambda *given: adam(*given, betas=(0.9, 0.95)), ""),
+        (lambda w, g, lr, d: adam(w, g, -lr, d), "uphill"),
+        (torch_adam, "not allowed"),
     ],
     "6.4": [
-        lambda ids, spans: labels_by(ids, spans, {"assistant"}),  # not shifted
-        lambda ids, spans: labels_by(ids, spans, {"assistant"})[:-1],  # the other way
-        lambda ids, spans: labels_by(ids, spans, {"assistant"}, after=-1)[1:],
-        lambda ids, spans: labels_by(ids, spans, {"assistant"}, before=-1)[1:],
-        lambda ids, spans: labels_by(ids, spans, {"assistant", "role"})[1:],
-        lambda ids, spans: labels_by(ids, spans[-1:], {"assistant"})[1:],  # only the last answer
-        wrong_wrap_around,
+        (lambda: (1.0, 1.0), "You predicted"),
+        (lambda: (0.447, 0.316), "0.999"),
+        (lambda: (3.162, 0.447), "You predicted"),
+        lambda: (2.0, 100.0),  # without the root
+        lambda: 0.447,
     ],
     "6.5": [
-        lambda rows, labels, pad: wrong_batch(rows, labels, pad, shift=False),
-        lambda rows, labels, pad: wrong_batch(rows, labels, pad, left=True),
-        lambda rows, labels, pad: wrong_batch(rows, labels, pad, count_padding=True),
-        lambda rows, labels, pad: wrong_batch(rows, labels, pad, by_id=True),
-        lambda rows, labels, pad: wrong_batch(rows, labels, -100),
-        lambda rows, labels, pad: wrong_batch(rows, rows, pad),  # labels not used
-        lambda rows, labels, pad: wrong_batch(rows, labels, pad, size=len(max(rows)) - 1),
-        lambda rows, labels, pad: wrong_batch(rows, labels, pad, size=len(rows[-1]) - 1),
-        lambda rows, labels, pad: [t.int() for t in wrong_batch(rows, labels, pad)],
-        lambda rows, labels, pad: wrong_batch(rows, labels, pad)[::-1],
-        lambda rows, labels, pad: tuple(t.float() for t in wrong_batch(rows, labels, pad)),
+        *foreseen.RATE_MISTAKES,
+        (lambda *given: rate(*given, first=0), "not 0"),
+        (lambda *given: rate(*given, left=1), "not 0"),
+        (lambda s, n, p, w, d: p * min((s + 1) / w if w else 1, 1), "does not fall"),
+        (lambda s, n, p, w, d: p * min(1, (n - s) / d), "does not rise"),
+        (lambda s, n, p, w, d: p * ((s + 1) / w if s < w else 1 if s < n - d else 0.5), ""),
+        (lambda s, n, p, w, d: p * min((s + 1) / w, 1, (n - s) / d), "begins at its peak"),
     ],
     "6.6": [
-        lambda r, n: (
-            r / n - 1.96 * (r / n * (1 - r / n) / n) ** 0.5,
-            r / n + 1.96 * (r / n * (1 - r / n) / n) ** 0.5,
-        ),
-        lambda r, n: wrong_wilson(r, n, z=2.58),
-        lambda r, n: wrong_wilson(r, n)[::-1],
-        lambda r, n: wrong_wilson(r, n, root=False),
-        lambda r, n: [round(end, 2) for end in wrong_wilson(r, n)],
-        lambda r, n: wrong_wilson(n - r, n),
-        lambda r, n: (*wrong_wilson(r, n), "sure"),
-        lambda r, n: (math.nan, math.nan) if r in (0, n) else wrong_wilson(r, n),
-        lambda r, n: (-3.0, wrong_wilson(r, n)[1]) if r == 0 else wrong_wilson(r, n),
+        *foreseen.BF16_MISTAKES,
+        (lambda x: bits(x, 0), "cuts off"),
+        (lambda x: bits(x, 0x8000), "Ties go up"),
+        (lambda x: bits(x, 0x7FFF), "Ties go down"),
+        (lambda x: x.half().float(), "fp16"),
+        (lambda x: x.bfloat16().float(), "not allowed"),
+        (lambda x: x.to(torch.bfloat16).to(torch.float32), "not allowed"),
+        (lambda x: x, "Nothing is rounded"),
     ],
     "6.7": [
-        lambda x, t, r: x[t != -100].mean(),  # a plain mean
-        lambda x, t, r: wrong_control(x, (t != -100) & r),  # responses alone
-        lambda x, t, r: wrong_control(x, r, ~r),  # padding counts
-        lambda x, t, r: x[t != -100].sum() / ((t != -100) & r).sum().clamp(min=1),
-        lambda x, t, r: x[(t != -100) & r].mean() + x[(t != -100) & ~r].mean(),  # 0/0
-        lambda x, t, r: wrong_control(x, (t != -100) & r, (t != -100) & ~r) / 2,
-        lambda x, t, r: float(wrong_control(x, (t != -100) & r, (t != -100) & ~r)),
+        (lambda: (21, 21), "You predicted"),
+        (lambda: (22, 22), "You predicted"),
+        (lambda: (21, 22), "You predicted"),
+        (lambda: (20, 20), "You predicted"),
     ],
-}
+    "6.8": [
+        (lambda: (SPREAD, "helps"), "interval"),
+        (lambda: ([0.5, 0.6, 0.4, 0.55, 0.45], "unclear"), "interval"),
+        (lambda: ([0.5, 0.6, 0.4, 0.55, 0.45], "hurts"), "interval"),
+        (lambda: ([0.5] * 5, "helps"), "are equal"),
+        (lambda: (SPREAD[:4], "unclear"), "five"),
+        (lambda: (SPREAD, "maybe"), "verdict"),
+        (lambda: ([5.1, 5.2, 5.3, 5.4, 5.5], "helps"), "above 2"),
+        (lambda: 0.3, "Return"),
+    ],
+}  # fmt: skip
 
 
 @wrong_answers(WRONG)
 def test_rejects(number, wrong):
     assert_rejected(number, wrong)
+
+
+RIGHT = [
+    ("6.1", lambda z, y: z.max() + (z - z.max()).exp().sum().log() - z[y]),
+    ("6.1", lambda z, y: math.log(sum(math.exp(v - z[y].double()) for v in (z - 0).double()))
+     if (z - z[y]).max() < 700 else (z.max() - z[y]).item()),
+    ("6.2", line),
+    ("6.2", lambda x, y, steps, lr: list(line(x, y, steps, lr))),
+    ("6.3", adam),
+    ("6.4", lambda: [0.1 / 0.05**0.5, 0.1 / 0.001**0.5]),
+    ("6.5", rate),
+    ("6.7", lambda: [22, 21]),
+    ("6.8", lambda: (torch.tensor(SPREAD), "unclear")),
+    ("6.8", lambda: ([-0.5, -0.6, -0.4, -0.55, -0.45], "hurts")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("number", "right"), RIGHT)
+def test_other_right_answers_are_accepted(number, right):
+    assert check(number, right).correct
+
+
+def test_the_check_of_adam_agrees_with_torch():
+    gradients = [torch.ones(2), torch.zeros(2), torch.tensor([3.0, -1.0])]
+    given = (torch.tensor([1.0, 2.0]), gradients, 0.1, 0.2)
+    torch.testing.assert_close(adam(*given), torch_adam(*given))

@@ -1,89 +1,257 @@
 """Wrong answers to the exercises of chapter 8, each rejected with a hint."""
 
-import torch
-import torch.nn.functional as F
+import math
 
+import torch
+
+from gptbook.exercises import check
+from gptbook.instructions import Example, make_labels
+from gptbook.scoring import confidence_interval
 from tests.exercises.helpers import assert_rejected, wrong_answers
 
 
-def wrong_dora(W, A, B, m, s, dim=1):
-    V = W + s * B @ A
-    return m[:, None] * V / V.norm(dim=dim, keepdim=True)
+def labels_by(ids, spans, counted, before=0, after=0):
+    """Labels of spans of the kinds `counted`, grown or shrunk at their ends by mistake."""
+    labels = [-100] * len(ids)
+    for kind, start, stop in spans:
+        if kind in counted:
+            for i in range(max(0, start - before), min(len(ids), stop + after)):
+                labels[i] = ids[i]
+    return labels
 
 
-def wrong_dora_forward(x, of_base, of_lora, W, b, A, B, m, s):
-    g = m / (W + s * B @ A).norm(dim=1)
-    return x @ W.T + b + (g - 1) * (of_base @ W.T) + g * s * (of_lora @ A.T @ B.T)
+def wrong_wrap_around(ids, spans):
+    """The first token of a text becomes the last target: targets[-1]."""
+    targets = [-100] * (len(ids) - 1)
+    for kind, start, stop in spans:
+        if kind == "assistant":
+            for place in range(start, stop):
+                targets[place - 1] = ids[place]
+    return targets
 
 
-def wrong_lengths(W, w2, A, B, s, twice=2):
-    mixed, own = (B * (W @ A.T)).sum(dim=1), (B * (B @ (A @ A.T))).sum(dim=1)
-    return w2 + twice * s * mixed + s**2 * own
+def wrong_batch(
+    rows, labels, pad, shift=True, left=False, count_padding=False, by_id=False, size=None
+):
+    size = max(map(len, rows)) - 1 if size is None else size
+    inputs, targets = [], []
+    for row, label in zip(rows, labels, strict=True):
+        row, goal = (row[:-1], label[1:]) if shift else (row[:-1], label[:-1])
+        if by_id:
+            goal = [-100 if i == pad else i for i in goal]
+        fill, off = [pad] * (size - len(row)), [pad if count_padding else -100] * (size - len(row))
+        inputs.append(fill + row if left else row + fill)
+        targets.append(off + goal if left else goal + off)
+    return torch.tensor(inputs), torch.tensor(targets)
 
 
-def wrong_full_gradient(V, m, g, power=2, sign=1):
-    length = V.norm(dim=1)
-    along = (V * g).sum(dim=1) / length**power
-    return (m / length)[:, None] * (g - sign * along[:, None] * V)
+def wrong_control(losses, *parts):
+    """The sum of the means over parts, 0 for an empty one."""
+    return sum((losses * part).sum() / part.sum().clamp(min=1) for part in parts)
 
 
-def wrong_moved(before, after, dim=1, signed=False):
-    change = after.norm(dim=dim) - before.norm(dim=dim)
-    change = change if signed else change.abs()
-    return change.mean(), (1 - F.cosine_similarity(before, after, dim=dim)).mean()
+def wrong_wilson(r, n, z=1.96, root=True):
+    middle = (r + z**2 / 2) / (n + z**2)
+    reach = r * (n - r) / n + z**2 / 4
+    reach = z / (n + z**2) * (reach**0.5 if root else reach)
+    return middle - reach, middle + reach
+
+
+RESPONSE, CONTENT = {"response"}, {"instruction", "input", "response"}
 
 
 WRONG = {
     "8.1": [
-        lambda W: (W.norm(dim=0), W / W.norm(dim=0)),  # the wrong axis
-        lambda W: (W.norm(dim=1), W),
-        lambda W: (W.norm(dim=1), W / W.norm()),
-        lambda W: (W.norm(dim=1, keepdim=True), W / W.norm(dim=1, keepdim=True)),
-        lambda W: ((W**2).sum(dim=1), W / (W**2).sum(dim=1)[:, None]),
+        (lambda ids, spans: labels_by(ids, spans, RESPONSE, before=1), "one position too early"),
+        (lambda ids, spans: labels_by(ids, spans, RESPONSE, before=-1), "The first token of a"),
+        (lambda ids, spans: labels_by(ids, spans, RESPONSE, after=-1), "it is the end of text"),
+        (lambda ids, spans: labels_by(ids, spans, RESPONSE, after=1), "the first position behind"),
+        (lambda ids, spans: labels_by(ids, spans, {"response", "role"}), "Headers"),
+        (lambda ids, spans: labels_by(ids, spans, {"response", "input"}), "An input belongs"),
+        (lambda ids, spans: labels_by(ids, spans, CONTENT), "does not count here"),
+        (
+            lambda ids, spans: [i if i in labels_by(ids, spans, RESPONSE) else -100 for i in ids],
+            "Go by positions",
+        ),
+        (lambda ids, spans: labels_by(ids, spans, RESPONSE)[1:], "are not shifted"),
+        (lambda ids, spans: labels_by(ids, spans, RESPONSE)[:-1], "The last id has a label"),
+        (lambda ids, spans: labels_by(ids, [("response", *spans[-1][1:])], RESPONSE), "last span"),
+        (
+            lambda ids, spans: labels_by(
+                ids, [s for s in spans if s[0] == "response"][:1], RESPONSE
+            ),
+            "Only the first response",
+        ),
+        (
+            lambda ids, spans: list(map(float, labels_by(ids, spans, RESPONSE))),
+            "the type should be int, not float",
+        ),
+        (
+            lambda ids, spans: torch.tensor(labels_by(ids, spans, RESPONSE)),
+            "Return type list, not Tensor",
+        ),
+        (lambda ids, spans: [i for i in labels_by(ids, spans, RESPONSE) if i != -100], "left out"),
+        (
+            lambda ids, spans: [-1 if i == -100 else i for i in labels_by(ids, spans, RESPONSE)],
+            "that is what PyTorch leaves out",
+        ),
+        (
+            lambda ids, spans: [0 if i == -100 else i for i in labels_by(ids, spans, RESPONSE)],
+            "not 0",
+        ),
+        (lambda ids, spans: list(ids), "every token counts"),
+        (lambda ids, spans: [ids[i] for kind, i, j in spans if kind == "answer"], "A label is"),
     ],
     "8.2": [
-        lambda W, A, B, m, s: wrong_dora(W, A, B, m, s, dim=0),
-        lambda W, A, B, m, s: W + s * B @ A,
-        lambda W, A, B, m, s: (m / W.norm(dim=1))[:, None] * (W + s * B @ A),  # the old length
-        lambda W, A, B, m, s: (m / (W + s * B @ A).norm())[:, None] * (W + s * B @ A),
-        lambda W, A, B, m, s: wrong_dora(W, A, B, m, 1.0),
-        lambda W, A, B, m, s: F.normalize(W + s * B @ A, dim=1),  # m forgotten
+        (lambda ids, spans: labels_by(ids, spans, {*CONTENT, "role"}), "Headers"),
+        (lambda ids, spans: labels_by(ids, spans, {*CONTENT, "boilerplate"}), "Boilerplate counts"),
+        (lambda ids, spans: labels_by(ids, spans, RESPONSE), "This is exercise 8.1"),
+        (lambda ids, spans: labels_by(ids, spans, {"instruction", "response"}), "Inputs are"),
+        (lambda ids, spans: labels_by(ids, spans, CONTENT, after=-1), "The last token of a span"),
+        (lambda ids, spans: labels_by(ids, spans, CONTENT, after=1), "first position behind"),
+        (lambda ids, spans: labels_by(ids, spans, CONTENT, before=1), "one position too early"),
+        (lambda ids, spans: labels_by(ids, spans, CONTENT, before=-1), "The first token of a span"),
+        (
+            lambda ids, spans: [
+                i if i not in labels_by(ids, spans, {"role", "boilerplate"}) else -100 for i in ids
+            ],
+            "Go by positions",
+        ),
+        (lambda ids, spans: labels_by(ids, spans, CONTENT)[1:], "are not shifted"),
+        (lambda ids, spans: labels_by(ids, spans, CONTENT)[:-1], "The last id has a label"),
+        (lambda ids, spans: [i for i in labels_by(ids, spans, CONTENT) if i != -100], "left out"),
+        (
+            lambda ids, spans: [-1 if i == -100 else i for i in labels_by(ids, spans, CONTENT)],
+            "that is what PyTorch leaves out",
+        ),
+        (
+            lambda ids, spans: [0 if i == -100 else i for i in labels_by(ids, spans, CONTENT)],
+            "not 0",
+        ),
+        (lambda ids, spans: list(ids), "every token counts"),
     ],
     "8.3": [
-        lambda x, d, W, b, A, B, m, s: d @ wrong_dora(W, A, B, m, s).T + b,  # all is dropped
-        lambda x, d, W, b, A, B, m, s: x @ wrong_dora(W, A, B, m, s).T + b,  # nothing is
-        lambda x, d, W, b, A, B, m, s: wrong_dora_forward(x, x, d, W, b, A, B, m, s),
-        lambda x, d, W, b, A, B, m, s: wrong_dora_forward(x, d, d, W, 2 * b, A, B, m, s),
-        lambda x, d, W, b, A, B, m, s: wrong_dora_forward(x, d, d, W, 0 * b, A, B, m, s),
-        lambda x, d, W, b, A, B, m, s: F.normalize(x @ (W + s * B @ A).T, dim=1) * m + b,
+        (lambda ids, roles: [*ids], "Nothing is masked"),
+        (lambda ids, roles: [-100 if i in roles else i for i in ids][1:], "are not shifted"),
+        (lambda ids, roles: [i if i in roles else -100 for i in ids], "the other way round"),
+        (
+            lambda ids, roles: [
+                -100 if i in roles or (n and ids[n - 1] in roles) else i for n, i in enumerate(ids)
+            ],
+            "after a role token",
+        ),
+        (
+            lambda ids, roles: [
+                -100 if n + 1 < len(ids) and ids[n + 1] in roles else i for n, i in enumerate(ids)
+            ],
+            "before each role token",
+        ),
+        (lambda ids, roles: [i for i in ids if i not in roles], "not left out"),
+        (lambda ids, roles: [-100 if i == min(roles) else i for i in ids], "several role ids"),
+        (
+            lambda ids, roles: [torch.tensor(-100 if i in roles else i) for i in ids],
+            "the type should be int, not Tensor",
+        ),
     ],
     "8.4": [
-        lambda W, w2, A, B, s: (W + s * B @ A).norm(dim=1),  # makes the table
-        lambda W, w2, A, B, s: torch.addmm(W, B, A, alpha=s).norm(dim=1),  # so does this
-        lambda W, w2, A, B, s: w2.sqrt(),
-        lambda W, w2, A, B, s: (w2 + s**2 * (B * (B @ (A @ A.T))).sum(dim=1)).sqrt(),
-        lambda W, w2, A, B, s: wrong_lengths(W, w2, A, B, s, twice=1) ** 0.5,
-        lambda W, w2, A, B, s: wrong_lengths(W, w2, A, B, s),  # the root is missing
+        (lambda ids, spans: labels_by(ids, spans, {"assistant"}), "These are labels"),
+        (lambda ids, spans: labels_by(ids, spans, {"assistant"})[:-1], "leave out the first"),
+        (
+            lambda ids, spans: labels_by(ids, spans, {"assistant"}, after=-1)[1:],
+            "its end of text",
+        ),
+        (
+            lambda ids, spans: labels_by(ids, spans, {"assistant"}, before=-1)[1:],
+            "the target of the header",
+        ),
+        (lambda ids, spans: labels_by(ids, spans, {"assistant", "role"})[1:], "Headers"),
+        (lambda ids, spans: labels_by(ids, spans, {"assistant", "user"})[1:], "What the user"),
+        (lambda ids, spans: labels_by(ids, spans[-1:], {"assistant", "user"})[1:], "last span"),
+        (lambda ids, spans: ids[1:], "Everything counts"),
+        (wrong_wrap_around, "index −1"),
     ],
     "8.5": [
-        lambda x, g, W, A, B, s: g * ((W + s * B @ A) @ x),  # not divided by the length
-        lambda x, g, W, A, B, s: g * (W @ x) / W.norm(dim=1),  # as at the beginning
-        lambda x, g, W, A, B, s: (W + s * B @ A) @ x / (W + s * B @ A).norm(dim=1),
-        lambda x, g, W, A, B, s: g * ((W + s * B @ A) @ x) / (W @ x + s * B @ A @ x).norm(),
+        (lambda *a: wrong_batch(*a, shift=False), "The targets are not shifted"),
+        (lambda *a: wrong_batch(*a, left=True), "filled up at the end"),
+        (lambda *a: wrong_batch(*a, count_padding=True), "must be −100"),
+        (lambda *a: wrong_batch(*a, by_id=True), "Mask by position"),
+        (lambda rows, labels, pad: wrong_batch(rows, labels, -100), "which is no id"),
+        (lambda rows, labels, pad: wrong_batch(rows, rows, pad), "take them from the labels"),
+        (lambda rows, labels, pad: wrong_batch(labels, labels, pad), "take them from the ids"),
+        (lambda *a: wrong_batch(*a, size=len(max(a[0])) - 1), "max of lists"),
+        (lambda *a: wrong_batch(*a, size=len(a[0][0]) - 1), "that of the first row"),
+        (lambda *a: wrong_batch(*a, size=len(a[0][-1]) - 1), "leave out the last id"),
+        (lambda *a: wrong_batch(*a, size=max(map(len, a[0]))), "the longest minus 1"),
+        (lambda *a: [t.int() for t in wrong_batch(*a)], "The dtype at [0] is torch.int32"),
+        (lambda *a: wrong_batch(*a)[::-1], "Inputs come first"),
+        (lambda *a: tuple(t.float() for t in wrong_batch(*a)), "has the dtype torch.float32"),
+        (lambda *a: wrong_batch(*a)[0], "Return type tuple, not Tensor"),
+        (lambda *a: wrong_batch(*a)[0][9], "leave out the last id"),  # raises
     ],
     "8.6": [
-        lambda V, m, g: (m / V.norm(dim=1))[:, None] * g,  # the length as a constant
-        lambda V, m, g: g - ((V * g).sum(dim=1) / V.norm(dim=1) ** 2)[:, None] * V,
-        lambda V, m, g: wrong_full_gradient(V, m, g, power=1),
-        lambda V, m, g: wrong_full_gradient(V, m, g, sign=-1),
-        lambda V, m, g: (m / V.norm(dim=1))[:, None] * (g - (V * g).sum() / V.norm() ** 2 * V),
+        (
+            lambda r, n: (
+                r / n - 1.96 * (r / n * (1 - r / n) / n) ** 0.5,
+                r / n + 1.96 * (r / n * (1 - r / n) / n) ** 0.5,
+            ),
+            "the simple formula",
+        ),
+        (lambda r, n: wrong_wilson(r, n, z=2.58), "would be for 99 %"),
+        (lambda r, n: wrong_wilson(r, n)[::-1], "The lower end comes first"),
+        (lambda r, n: wrong_wilson(r, n, root=False), "The root is missing"),
+        (lambda r, n: [round(end, 2) for end in wrong_wilson(r, n)], "Not rounded"),
+        (lambda r, n: tuple(round(end, 4) for end in wrong_wilson(r, n)), "Not rounded"),
+        (lambda r, n: wrong_wilson(n - r, n), "of the wrong ones"),
+        (lambda r, n: tuple(100 * end for end in wrong_wilson(r, n)), "per cent"),
+        (
+            lambda r, n: (
+                sum(wrong_wilson(r, n)) / 2,
+                wrong_wilson(r, n)[1] - sum(wrong_wilson(r, n)) / 2,
+            ),
+            "return the two ends",
+        ),
+        lambda r, n: (*wrong_wilson(r, n), "sure"),
+        (
+            lambda r, n: (math.nan, math.nan) if r in (0, n) else wrong_wilson(r, n),
+            "got nan",
+        ),
+        lambda r, n: (-3.0, wrong_wilson(r, n)[1]) if r == 0 else wrong_wilson(r, n),
     ],
     "8.7": [
-        lambda before, after: wrong_moved(before, after, dim=0),
-        lambda before, after: wrong_moved(before, after, signed=True),
-        lambda before, after: (wrong_moved(before, after)[0], 1 - wrong_moved(before, after)[1]),
-        lambda before, after: wrong_moved(before, after)[::-1],
-        lambda before, after: ((after - before).norm(dim=1).mean(), wrong_moved(before, after)[1]),
+        (lambda x, t, r: x[t != -100].mean(), "one mean over all"),
+        (lambda x, t, r: x.mean(), "Padding, with the target −100"),
+        (lambda x, t, r: wrong_control(x, (t != -100) & r), "The other tokens"),
+        (lambda x, t, r: wrong_control(x, (t != -100) & ~r), "The responses are missing"),
+        (lambda x, t, r: wrong_control(x, r, ~r), "Padding is in these means"),
+        lambda x, t, r: x[t != -100].sum() / ((t != -100) & r).sum().clamp(min=1),
+        (
+            lambda x, t, r: x[(t != -100) & r].mean() + x[(t != -100) & ~r].mean(),
+            "A mean over nothing is 0/0, nan",
+        ),
+        (
+            lambda x, t, r: x[(t != -100) & r].sum() + x[(t != -100) & ~r].sum(),
+            "These are sums",
+        ),
+        (
+            lambda x, t, r: wrong_control(x, (t != -100) & r, (t != -100) & ~r) / 2,
+            "do not average",
+        ),
+        (
+            lambda x, t, r: wrong_control(x, (t != -100) & r, (t != -100) & ~r).item(),
+            "Return type Tensor, not float",
+        ),
+        (
+            lambda x, t, r: wrong_control(x, (t != -100) & r, (t != -100) & ~r).detach(),
+            "on which backward() works",
+        ),
+        (
+            lambda x, t, r: (
+                wrong_control(x, (t != -100) & r, (t != -100) & ~r)
+                if (t != -100).any()
+                else torch.tensor(0.0)
+            ),
+            "a sum over no tokens is 0",
+        ),
     ],
 }
 
@@ -91,3 +259,40 @@ WRONG = {
 @wrong_answers(WRONG)
 def test_rejects(number, wrong):
     assert_rejected(number, wrong)
+
+
+def padded_first(rows, labels, pad):
+    """As a collator does: rows are filled up, then shifted."""
+    longest = max(map(len, rows))
+    ids = torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows])
+    goal = torch.tensor([[*label, *[-100] * (longest - len(label))] for label in labels])
+    return ids[:, :-1], goal[:, 1:]
+
+
+def one_by_one(losses, targets, is_response):
+    total = 0 * losses.sum()
+    for kind in (True, False):
+        found = [
+            losses[i, j]
+            for i in range(len(losses))
+            for j in range(losses.shape[1])
+            if targets[i, j] != -100 and is_response[i, j] == kind
+        ]
+        total = total + (sum(found) / len(found) if found else 0)
+    return total
+
+
+def test_other_right_answers_are_accepted():
+    assert check("8.5", padded_first).correct
+    assert check("8.5", lambda *a: [*wrong_batch(*a)]).correct
+    assert check("8.6", lambda r, n: [*wrong_wilson(r, n)]).correct
+    assert check("8.7", one_by_one).correct
+
+
+def test_the_books_functions_do_not_answer_the_exercises():
+    def by_the_book(ids, spans):
+        return make_labels(Example(ids, spans), "instruction")
+
+    assert "gptbook.instructions" in check("8.1", by_the_book).hint
+    assert "gptbook.scoring.confidence_interval" in check("8.6", confidence_interval).hint
+    assert "not allowed" in check("8.6", lambda r, n: confidence_interval(r, n)).hint

@@ -1,4 +1,4 @@
-"""LoRA, DoRA and MoRA: put into a model, trained, merged, saved and loaded; chapters 7 to 9."""
+"""LoRA, DoRA and MoRA: put into a model, trained, merged, saved and loaded; chapters 9 to 11."""
 
 from gptbook.adapters.base import Adapter
 from gptbook.adapters.dora import DoRALinear

@@ -1,4 +1,4 @@
-"""DoRA: magnitude and direction of a weight are trained apart (arXiv 2402.09353); chapter 8."""
+"""DoRA: magnitude and direction of a weight are trained apart (arXiv 2402.09353); chapter 10."""
 
 from typing import Any, Self
 

@@ -1,5 +1,5 @@
 """y · scale + shift without a second matrix of the size of y: what DoRA needs to train in little
-memory; chapter 8."""
+memory; chapter 10."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Adapters in a model: found, put in, merged into its weights, taken out; chapter 7 builds it."""
+"""Adapters in a model: found, put in, merged into its weights, taken out; chapter 9 builds it."""
 
 import fnmatch
 from collections.abc import Callable, Iterable, Iterator

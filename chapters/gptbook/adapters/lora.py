@@ -1,4 +1,4 @@
-"""LoRA: the change of a weight as a product of two thin matrices (arXiv 2106.09685); chapter 7."""
+"""LoRA: the change of a weight as a product of two thin matrices (arXiv 2106.09685); chapter 9."""
 
 import math
 from typing import Any, Self

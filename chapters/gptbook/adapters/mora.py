@@ -1,4 +1,4 @@
-"""MoRA: a square matrix in place of two thin ones (arXiv 2405.12130); chapter 9."""
+"""MoRA: a square matrix in place of two thin ones (arXiv 2405.12130); chapter 11."""
 
 import math
 from typing import Any, Self

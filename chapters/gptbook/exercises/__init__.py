@@ -2,23 +2,69 @@
 
 The checks stand in one module a chapter, chapter_02.py and so on (appendix_b.py for appendix B),
 each registered under its number with `@exercise("2.1")`. A check calls the reader's function
-through a `Probe` and stops at the first thing that is wrong.
+through a `Probe` and stops at the first thing that is wrong. What a `Probe` can do:
+
+    @exercise("2.2")
+    def merge(answer):
+        answer.expect(                                  # call, compare, explain
+            [9, 3, 9], [1, 2, 3, 1, 2], (1, 2), 9,      # what is wanted; then the arguments
+            hint="Replace every occurrence.",           # said if no mistake below is recognized
+            mistakes=[(only_first, "You replaced only the first one.")],
+        )
+
+    @exercise("3.2", forbid=[F.scaled_dot_product_attention, "gptbook"])
+    def attention_weights(answer):                      # these cannot be called, under any alias
+        answer.expect(torch.eye(1), torch.ones(1, 4), torch.ones(1, 4), same=alike)
+
+    @exercise("1.4")
+    def guess(answer):                                  # predict, then run; `measures`: investigate
+        answer.predicts((64, 0.5), tolerance=(0, 0.1), explain="Each of the 8 rows has 8 numbers.")
+
+`answer.differentiates` is `expect` for the gradient of what is returned, `answer.forbidding` is a
+context in which things are forbidden, and `answer(x, hint=…)` a call alone, for checks that compare
+by themselves and raise NotYet("what was seen"). Each method's docstring has an example.
+
+Begin with the smallest case in whole numbers (torch.arange, 0 and 1): tensors of whole numbers are
+printed, and of random decimals only the first that differs. `same` is one of `alike` (tensors),
+`close` (floats), or nothing, which compares exactly; types are strict in each case. Also test what
+underflows and overflows, with `many_small()` and `large_logits()`.
 """
 
-import copy
 import importlib
 import re
-import reprlib
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-Check = Callable[["Probe"], None]
-_checks: dict[str, Check] = {}
+from gptbook.exercises.calls import NotAttempted, NotYet
+from gptbook.exercises.compare import alike, close, exactly
+from gptbook.exercises.forbid import AUTOGRAD
+from gptbook.exercises.probe import Probe
+from gptbook.exercises.wording import show
+
+__all__ = [
+    "AUTOGRAD",
+    "NotAttempted",
+    "NotYet",
+    "Probe",
+    "Result",
+    "alike",
+    "check",
+    "close",
+    "drawn",
+    "exactly",
+    "exercise",
+    "exercise_numbers",
+    "large_logits",
+    "many_small",
+    "show",
+]
+
+Check = Callable[[Probe], None]
+_checks: dict[str, tuple[Check, Sequence[Any]]] = {}
 
 
 @dataclass(frozen=True)
@@ -41,124 +87,36 @@ class Result:
         """Show nothing: `check` has printed the result already."""
 
 
-class NotYet(Exception):
-    """Raised in a check: the message is the hint."""
-
-
-class NotAttempted(Exception):
-    """Raised in a check: the answer is still the stub."""
-
-
-class Probe:
-    """The reader's function, called on copies of the arguments so that it cannot spoil them."""
-
-    def __init__(self, function: Any) -> None:
-        if function is ...:
-            raise NotAttempted
-        if not callable(function):
-            raise NotYet(f"The answer should be a function, but it is {show(function)}.")
-        self.function, self.name = function, getattr(function, "__name__", "the function")
-
-    def __call__(self, *arguments: Any) -> Any:
-        """Return the function's value; `...` counts as no attempt, an exception as wrong."""
-        given = copy.deepcopy(arguments)
-        try:
-            value = self.function(*given)
-        except (Exception, SystemExit) as error:
-            lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)]
-            where = f", line {lines[1]} of its cell," if len(lines) > 1 else ""
-            raise NotYet(
-                f"{self.called(*arguments)}{where} raised {type(error).__name__}: {error}"
-            ) from error
-        if value is ...:
-            raise NotAttempted
-        if not identical(given, arguments):
-            raise NotYet(f"{self.called(*arguments)} changed its arguments; make a new object.")
-        return value
-
-    def expect(
-        self,
-        wanted: Any,
-        *arguments: Any,
-        hint: str = "",
-        same: Callable[[Any, Any], bool] = lambda got, wanted: got == wanted,
-    ) -> None:
-        """Call the function and compare what it returns with `wanted`."""
-        got = self(*arguments)
-        try:
-            equal = bool(same(got, wanted))
-        except Exception:
-            equal = False  # got is of a kind that cannot be compared
-        if not equal:
-            if got is None:
-                hint = "Is a `return` missing?"
-            elif not isinstance(got, type(wanted)) and not converts(got, wanted):
-                hint = f"Return type {type(wanted).__name__}, not {type(got).__name__}. {hint}"
-            raise NotYet(
-                f"{self.called(*arguments)} returned {show(got)}; "
-                f"expected {show(wanted)}. {hint}".strip()
-            )
-
-    def called(self, *arguments: Any) -> str:
-        """The call as a reader would write it."""
-        return f"{self.name}({', '.join(map(show, arguments))})"
-
-
-def identical(a: Any, b: Any) -> bool:
-    """True if two arguments of a check are equal, also where they are or hold tensors."""
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(identical, a, b))
-    return a == b
-
-
-_repr = reprlib.Repr()
-_repr.maxstring = _repr.maxother = 120
-_repr.maxlist = _repr.maxtuple = _repr.maxdict = _repr.maxset = 12
-
-
-def show(value: Any) -> str:
-    """A short one-line form of `value` for hints."""
-    return " ".join(_repr.repr(value).split())
-
-
-def converts(got: Any, wanted: Any) -> bool:
-    """True if `got` stands for a number as `wanted` is one; then its type is not what is wrong."""
-    return isinstance(wanted, float) and hasattr(got, "__float__")
-
-
-def close(got: Any, wanted: float, tolerance: float = 1e-6) -> bool:
-    """True if two numbers agree to a relative `tolerance`."""
-    return abs(got - wanted) <= tolerance * max(1.0, abs(wanted))
-
-
-def exactly(got: Any, wanted: int) -> bool:
-    """True if two numbers are equal and `got` is a whole one, not a float or a truth value."""
-    return type(got) is int and got == wanted
-
-
-def alike(got: Any, wanted: Any) -> bool:
-    """True if two tensors, or tuples of them, have the same shapes and numbers, up to rounding."""
-    if isinstance(wanted, tuple):
-        return len(got) == len(wanted) and all(map(alike, got, wanted))
-    if torch.bool in (got.dtype, wanted.dtype):
-        return got.dtype == wanted.dtype and torch.equal(got, wanted)
-    return got.shape == wanted.shape and torch.allclose(got.float(), wanted, atol=1e-5)
-
-
 def drawn(*shapes: tuple[int, ...], seed: int = 0) -> list[Tensor]:
     """A list of random tensors of these shapes, the same for the same seed."""
     generator = torch.Generator().manual_seed(seed)
     return [torch.randn(shape, generator=generator) for shape in shapes]
 
 
-def exercise(number: str) -> Callable[[Check], Check]:
-    """Register the decorated function as the check of exercise `number`; it gets a `Probe`."""
+def many_small(number: int = 500, p: float = 0.01) -> list[float]:
+    """Probabilities whose product is smaller than any float: 0, and its logarithm an error.
+
+    For answers that should add logarithms; a message shows the list as `[0.01] * 500`.
+    """
+    return [p] * number
+
+
+def large_logits() -> list[Tensor]:
+    """Logits whose exponentials overflow, or are all 0, unless the largest is subtracted first."""
+    values = ([1000.0, 998.0, -1000.0], [-1000.0, -999.0], [0.0, 300.0], [0.0, -200.0])
+    return [torch.tensor(logits) for logits in values]
+
+
+def exercise(number: str, forbid: Sequence[Any] = ()) -> Callable[[Check], Check]:
+    """Register the decorated function as the check of exercise `number`; it gets a `Probe`.
+
+    What `forbid` lists cannot be called by the answer: functions, methods, classes, dtypes, and the
+    book's own with "gptbook"; see `forbid.Forbidding`.
+    """
 
     def register(function: Check) -> Check:
         assert number not in _checks, f"two checks for exercise {number}"
-        _checks[number] = function
+        _checks[number] = function, tuple(forbid)
         return function
 
     return register
@@ -205,8 +163,9 @@ def _run(number: str, answer: Any) -> Result:
         known = f"{kind} {chapter} has {', '.join(numbers)}."
         known = known if numbers else "Numbers look like this: 2.1."
         return Result(number, "unknown exercise", known)
+    function, forbidden = _checks[number]
     try:
-        _checks[number](Probe(answer))
+        function(Probe(answer, forbidden))
     except NotAttempted:
         return Result(number, "not attempted")
     except NotYet as error:

@@ -1,235 +1,244 @@
 """Checks of chapter 4's exercises."""
 
+import functools
+from typing import Any
+
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
-from gptbook.exercises import NotYet, alike, drawn, exactly, exercise, show
+from gptbook.exercises import NotYet, alike, close, drawn, exercise, show
+from gptbook.exercises import mistakes_04 as wrong
+from gptbook.gpt2 import load_gpt2
 from gptbook.model import GPT, GPTConfig
+from gptbook.tokenizer import load_tokenizer
+from gptbook.world import World
 
 
-def random(*shape, seed=0):
-    return drawn(shape, seed=seed)[0]
-
-
-@exercise("4.1")
+@exercise("4.1", forbid=[F.rms_norm, nn.RMSNorm])
 def rms_norm(answer):
-    x, ones = torch.tensor([3.0, 4.0]), torch.ones(2)
-    hint = "The squares of 3 and 4 are 9 and 16; their mean is 12.5."
-    answer.expect(x / 12.5**0.5, x, ones, 0.0, same=alike, hint=hint)
-    hint = "The mean goes over the last axis only: each token has its own."
-    for shape in [(4,), (2, 3), (2, 5, 8)]:
-        x, weight = 3 * random(*shape) + 1, random(shape[-1], seed=1)
-        answer.expect(
-            F.rms_norm(x, shape[-1:], weight, 1e-5), x, weight, 1e-5, same=alike, hint=hint
-        )
-    zeros = torch.zeros(1, 2)
-    answer.expect(zeros, zeros, ones, 1e-5, same=alike, hint="eps keeps 0 from being divided by 0.")
-    hint = "eps is added to the mean of the squares, under the root."
-    answer.expect(
-        torch.tensor([3.0, 4.0]) / 5, torch.tensor([3.0, 4.0]), ones, 12.5, same=alike, hint=hint
-    )
+    expect = functools.partial(answer.expect, same=alike, mistakes=wrong.RMS_MISTAKES)
+    ones = torch.ones(4)
+    x = torch.tensor([3.0, 1.0, 1.0, 5.0])
+    hint = "The squares are 9, 1, 1 and 25, and their mean is 9."
+    expect(x / 3, x, ones, 0.0, hint=hint)
+    expect(x / 5, x, ones, 16.0, hint="The mean of the squares is 9, and `eps` is 16 here.")
+    weight = torch.tensor([3.0, 6.0, 0.0, 9.0])
+    hint = "The mean of the squares is 9; then each number is multiplied by its own weight."
+    expect(x / 3 * weight, x, weight, 0.0, hint=hint)
+    two = torch.tensor([[1.0, 7.0, 7.0, 1.0], [2.0, 14.0, 2.0, 14.0]])
+    hint = "Each row has a mean of its own: 25 and 100."
+    expect(two / torch.tensor([[5.0], [10.0]]), two, ones, 0.0, hint=hint)
+    zeros = torch.zeros(1, 4)
+    expect(zeros, zeros, ones, 1e-5, hint="`eps` keeps 0 from being divided by 0.")
+    for shape in [(4,), (2, 3), (3, 3), (2, 5, 8)]:
+        x, weight = drawn(shape, shape[-1:])
+        wanted = F.rms_norm(3 * x + 1, shape[-1:], weight, 1e-2)
+        expect(wanted, 3 * x + 1, weight, 1e-2, hint="The mean goes over the last axis.")
 
 
-@exercise("4.2")
+@exercise("4.2", forbid=["gptbook", nn.Module, nn.Parameter])
 def num_parameters(answer):
-    small = GPTConfig(vocab_size=11, context_length=7, embed_dim=8, num_layers=1, num_heads=2)
-    no_bias = GPTConfig(13, 5, 8, 2, 2, qkv_bias=False)
-    for config in (small, GPTConfig(50, 16, 12, 3, 4), no_bias, GPTConfig()):
+    hint = (
+        "Is each part there: two embeddings; in each block qkv, out, up, down, with their biases, "
+        "and two norms; the final norm?"
+    )
+    configs = [
+        GPTConfig(vocab_size=10, context_length=5, embed_dim=2, num_layers=3, num_heads=1),
+        GPTConfig(50, 16, 12, 3, 4),
+        GPTConfig(13, 5, 8, 2, 2, qkv_bias=False),
+        GPTConfig(),
+    ]
+    for config in configs:
         with torch.device("meta"):
             total = sum(p.numel() for p in GPT(config).parameters())
-        hint = (
-            "Is each part there: two tables; in each block qkv, out, up, down, all with a bias, "
-            "and two norms; the final norm?"
-        )
-        if not config.qkv_bias:
-            hint = (
-                f"Here qkv_bias=False, so 3·D = {3 * config.embed_dim} biases less in each block."
-            )
-        answer.expect(total, config, True, same=exactly, hint=hint)
-        table = config.vocab_size * config.embed_dim
-        hint = f"Untied, the head has V·D = {table} parameters of its own, and no bias."
-        answer.expect(total + table, config, False, same=exactly, hint=hint)
+        head = config.vocab_size * config.embed_dim
+        for tied, wanted in ((True, total), (False, total + head)):
+            answer.expect(wanted, config, tied, hint=hint, mistakes=wrong.COUNT_MISTAKES)
 
 
-@exercise("4.3")
-def texts_that_fit(answer):
-    config = GPTConfig(vocab_size=100, context_length=10, embed_dim=8, num_layers=3, num_heads=2)
-    one = 2 * 3 * 10 * 8 * 4  # bytes, at 4 for each number
-    hint = f"One text needs 2·L·C·D = 480 numbers, {one} bytes at 4 bytes each."
-    answer.expect(1, config, one, 4, same=exactly, hint=hint)
-    answer.expect(0, config, one - 1, 4, same=exactly, hint=f"{hint} Half a text does not count.")
-    answer.expect(2, config, one, 2, same=exactly, hint="At 2 bytes per number, twice as many fit.")
-    answer.expect(7, config, 7 * one + 5, 4, same=exactly, hint=hint)
-    free = 8 * 2**30
-    wanted = free // (2 * 12 * 1024 * 768 * 2)
-    hint = "All heads together have D numbers, and there are as many layers as num_layers."
-    answer.expect(wanted, GPTConfig(), free, 2, same=exactly, hint=hint)
+class _Part:
+    """A function with a name that a message can show."""
+
+    def __init__(self, name: str, function: Any) -> None:
+        self.name, self.function = name, function
+
+    def __call__(self, x: Tensor, cache: Any = None) -> Tensor:
+        return self.function(x)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class _Parts:
+    """A block that has only its parts."""
+
+    def __init__(self, **parts: Any) -> None:
+        vars(self).update(parts)
+
+    def __repr__(self) -> str:
+        return "block"
+
+
+SIMPLE = {
+    "attention": _Part("10·x", lambda x: 10 * x),
+    "norm1": _Part("x + 1", lambda x: x + 1),
+    "feed_forward": _Part("100·x", lambda x: 100 * x),
+    "norm2": _Part("x + 2", lambda x: x + 2),
+}
+
+
+@exercise("4.3", forbid=[nn.TransformerEncoderLayer])
+def post_norm_block(answer):
+    hint = "Here attention is 10·x, norm1 is x + 1, feed_forward is 100·x, and norm2 is x + 2."
+    block, x = _Parts(**SIMPLE), torch.tensor([[[0, 1, 2]]])
+    mistakes = wrong.POST_MISTAKES
+    answer.expect(wrong.post_norm(block, x), block, x, hint=hint, same=alike, mistakes=mistakes)
+    model = _scaled_up(GPT(GPTConfig(10, 8, 8, 1, 2)))
+    [x] = drawn((2, 5, 8))
+    block = _Parts(**{name: getattr(model.blocks[0], name) for name in SIMPLE})
+    answer.expect(wrong.post_norm(block, x), block, x, same=alike, mistakes=mistakes)
+
+
+@torch.no_grad()
+def _scaled_up(model, seed=0):
+    """The model with random weights, all large enough to matter."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.4)
+    return model
+
+
+@torch.no_grad()
+def _logits(model, ids, block_function, only=None):
+    """What the model computes if its blocks are wired by a function; `only` one, if given."""
+    x = model.token_embedding(ids) + model.position_embedding(torch.arange(ids.shape[1]))
+    for i, block in enumerate(model.blocks):
+        x = block_function(block, x) if only in (None, i) else block(x)
+    return model.head(model.final_norm(x))
 
 
 @exercise("4.4")
-def top_p_filter(answer):
-    p = torch.tensor([[0.5, 0.3, 0.1, 0.06, 0.04]])
-    wanted = torch.tensor([[0.625, 0.375, 0.0, 0.0, 0.0]])
-    hint = "0.5 is not enough for 0.75, 0.5 + 0.3 is: keep both, and divide them by their sum."
-    answer.expect(wanted, p, 0.75, same=alike, hint=hint)
-    hint = "0.5 alone is at least 0.5: nothing more is kept."
-    row = torch.tensor([[0.25, 0.5, 0.25]])
-    answer.expect(torch.tensor([[0.0, 1.0, 0.0]]), row, 0.5, same=alike, hint=hint)
-    answer.expect(
-        torch.tensor([[0.0, 0.0, 0.5, 0.5]]),
-        torch.full((1, 4), 0.25),
-        0.5,
-        same=lambda got, wanted: got.shape == wanted.shape and torch.equal(got.sort()[0], wanted),
-        hint="0.25 + 0.25 is enough for 0.5: of four equal tokens, any two are kept.",
-    )
-    hint = "The most probable token is always kept."
-    answer.expect(torch.tensor([[1.0, 0, 0, 0, 0]]), p, 0.2, same=alike, hint=hint)
-    hint = "The kept tokens stay at their places; they do not move to the front."
-    answer.expect(wanted.flip(1), p.flip(1), 0.75, same=alike, hint=hint)
-    rows = torch.cat([p, torch.full((1, 5), 0.2), p[:, [3, 0, 4, 1, 2]]])
-    wanted = torch.zeros(3, 5)
-    wanted[0, :3] = p[0, :3] / 0.9
-    wanted[2, [1, 3, 4]] = p[0, :3] / 0.9
-    got = answer(rows, 0.85)
-    if not isinstance(got, torch.Tensor) or got.shape != (3, 5):
-        raise NotYet(f"{answer.called(rows, 0.85)} returned {show(got)}; expected a tensor (3, 5).")
-    for i in (0, 2):
-        if not alike(got[i], wanted[i]):
+def make_parallel(answer):
+    model = _scaled_up(GPT(GPTConfig(11, 8, 8, 3, 2)))
+    ids = torch.arange(8)[None]
+    made = answer(model, hint="A module's forward gets (x, cache); the model is copied first.")
+    if not isinstance(made, nn.Module) or not isinstance(getattr(made, "blocks", None), nn.Module):
+        raise NotYet(
+            f"make_parallel(model) returned {type(made).__name__}; expected a model whose `blocks` "
+            "are an nn.ModuleList."
+        )
+    wanted = _logits(model, ids, _together)
+    try:
+        logits = made(ids)
+    except Exception as error:
+        raise NotYet(
+            f"The new model, called with ids, raised {type(error).__name__}: {error}. Its blocks "
+            "are called as block(x, cache), and return the new x."
+        ) from error
+    if isinstance(logits, Tensor) and logits.shape == wanted.shape:
+        if not torch.allclose(logits, wanted, rtol=1e-4, atol=1e-4):
             raise NotYet(
-                f"Of three rows, row {i} became {show(got[i])}; expected {show(wanted[i])}. "
-                "Each row is filtered by itself."
+                f"The new model computes other logits than expected. {_why(logits, model)}"
             )
-    random_rows = (2 * random(20, 9)).softmax(dim=-1)
-    for share in (0.3, 0.6, 0.9, 1.0):
-        wanted = torch.zeros_like(random_rows)
-        for row, kept in zip(random_rows, wanted, strict=True):
-            total = 0.0
-            for i in row.argsort(descending=True).tolist():
-                if total >= share:
-                    break
-                total += row[i].item()
-                kept[i] = row[i]
-        wanted /= wanted.sum(dim=-1, keepdim=True)
-        answer.expect(wanted, random_rows, share, same=alike, hint="Each row adds up to 1 again.")
+    else:
+        raise NotYet(f"The new model returned {show(logits)} for ids of shape (1, 8).")
+    before, after = (sum(p.numel() for p in m.parameters()) for m in (model, made))
+    if before != after:
+        raise NotYet(
+            f"The model had {before} parameters, and the new one has {after}. Is each new block a "
+            "module that holds the parts of the old one as attributes, and nothing else?"
+        )
+
+
+def _together(block, x):
+    return x + block.attention(block.norm1(x)) + block.feed_forward(block.norm2(x))
+
+
+def _why(logits, model):
+    ids = torch.arange(8)[None]
+    for mistake, sentence in wrong.PARALLEL_MISTAKES:
+        if torch.allclose(logits, _logits(model, ids, mistake), rtol=1e-4, atol=1e-4):
+            return sentence
+    for i in range(len(model.blocks)):
+        if torch.allclose(logits, _logits(model, ids, _together, only=i), rtol=1e-4, atol=1e-4):
+            return f"Only block {i} of blocks 0 to {len(model.blocks) - 1} is replaced."
+    return "In each block: x + attention(norm1(x)) + feed_forward(norm2(x)), with the old weights."
+
+
+def _total(config):
+    with torch.device("meta"):
+        return sum(p.numel() for p in GPT(config).parameters())
 
 
 @exercise("4.5")
-def penalise(answer):
-    logits = torch.tensor([[2.0, -1.0, 4.0, 0.0]])
-    for ids, wanted, hint in (
-        ([0], [1.0, -1.0, 4.0, 0.0], "Only tokens that occur in ids change."),
-        (
-            [1],
-            [2.0, -2.0, 4.0, 0.0],
-            "A negative logit is multiplied: it must become smaller, too.",
-        ),
-        ([2, 2, 2], [2.0, -1.0, 2.0, 0.0], "A token that occurs several times is penalised once."),
-    ):
-        ids, wanted = torch.tensor([ids]), torch.tensor([wanted])
-        answer.expect(wanted, logits, ids, 2.0, same=alike, hint=hint)
-    for seed in range(3):
-        logits = 3 * random(4, 10, seed=seed)
-        ids = torch.randint(10, (4, 6), generator=torch.Generator().manual_seed(seed))
-        wanted = logits.clone()
-        for row in range(4):
-            for id in set(ids[row].tolist()):
-                wanted[row, id] *= 1 / 1.5 if wanted[row, id] > 0 else 1.5
-        hint = "Each row of logits belongs to the same row of ids."
-        answer.expect(wanted, logits, ids, 1.5, same=alike, hint=hint)
+def growth(answer):
+    one = _total(GPTConfig())
+    deeper, wider = _total(GPTConfig(num_layers=24)) / one, _total(GPTConfig(embed_dim=1536)) / one
+    explain = (
+        "The embeddings, about a third, do not grow with the number of layers, and grow with D; "
+        "the blocks, about two thirds, grow with the number of layers, and with the square of D."
+    )
+    names = ("the factor for twice the layers", "the factor for twice the width")
+    answer.predicts((round(deeper, 2), round(wider, 2)), 0.1, explain, names)
 
 
-class TableModel:
-    """Looks at the last token only: row i of `table` (V, V) has the logits after token i."""
-
-    def __init__(self, table):
-        self.table = table
-
-    def __call__(self, ids):
-        if ids.dim() != 2 or ids.shape[0] != 1:
-            raise ValueError(f"the model wants ids of shape (1, T), not {tuple(ids.shape)}")
-        return self.table[ids]
-
-    def __deepcopy__(self, memo):
-        return self  # a Probe compares the arguments before and after by ==
-
-    def __repr__(self):
-        return "model"
-
-
-class SumModel(TableModel):
-    """Looks at the whole text: after it come the logits in the row of the sum of its ids."""
-
-    def __call__(self, ids):
-        super().__call__(ids)  # complains about a wrong shape
-        return self.table[ids.cumsum(dim=1) % len(self.table)]
+def _new_loss(vocab_size, num_layers):
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(vocab_size, 64, 128, num_layers, 4))
+    ids = torch.randint(vocab_size, (8, 65))
+    with torch.no_grad():
+        logits = model(ids[:, :-1])
+    return round(F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten()).item(), 2)
 
 
 @exercise("4.6")
-def write_until(answer):
-    model = TableModel(10.0 * torch.eye(10).roll(1, dims=1))  # after n comes n + 1, after 9 comes 0
-    hint = "After n, this model writes n + 1. The stop sequence stays in the result."
-    answer.expect([1, 2, 3, 4], model, [1], [3, 4], 8, hint=hint)
-    answer.expect([1, 2, 3], model, [1], [7, 8], 2, hint="No more than max_new_tokens.")
-    answer.expect([5, 6, 7], model, [5], [7], 8, hint=hint)
-    answer.expect([3, 4], model, [3, 4], [5], 0, hint="With no new tokens, the prompt.")
-    hint = "Only new tokens count: that the prompt ends with the stop sequence does not stop it."
-    answer.expect([2, 3, 4, 5, 6], model, [2, 3], [2, 3], 3, hint=hint)
-    hint = (
-        "Only new tokens count: the 3 is the prompt's, so 3, 4 is not written until the next round."
+def new_losses(answer):
+    with torch.random.fork_rng(devices=[]):
+        found = tuple(_new_loss(*sizes) for sizes in [(1000, 4), (1000, 8), (8000, 4)])
+    explain = (
+        "A new model gives each of the V tokens about the probability 1/V, which costs ln V nats, "
+        "whatever the number of layers."
     )
-    answer.expect([3, *range(4, 10), 0, 1, 2, 3, 4], model, [3], [3, 4], 20, hint=hint)
-    hint = "All of the sequence must be there, in a row, at the end."
-    answer.expect([1, 2, 3, 4, 5], model, [1], [2, 4], 4, hint=hint)
-    answer.expect([1, 2, 3, 4, 5], model, [1], [3, 2], 4, hint=hint)
-    model = SumModel(10.0 * torch.eye(10))
-    hint = "This model writes the last digit of the sum of the whole text: give it all of it."
-    answer.expect([1, 2, 3, 6, 2, 4], model, [1, 2], [9], 4, hint=hint)
-    model = SumModel(10.0 * F.one_hot(torch.tensor([0, 1, 1, 2])))  # after 1, it writes 1, 1, 2
-    hint = "The second 1 may be where the sequence begins."
-    answer.expect([1, 1, 1, 2], model, [1], [1, 2], 5, hint=hint)
+    names = ("`small`", "8 layers", "a vocabulary of 8000")
+    answer.predicts(found, 0.1, explain, names)
 
 
-def best_text(model, ids, width, steps):
-    beams = [(0.0, ids)]
-    for _ in range(steps):
-        longer = [
-            (p + q, [*row, i])
-            for p, row in beams
-            for i, q in enumerate(model(torch.tensor([row]))[0, -1].log_softmax(dim=-1).tolist())
-        ]
-        beams = sorted(longer, key=lambda pair: pair[0], reverse=True)[:width]
-    return beams[0][1]
+@functools.cache
+def _skipped() -> tuple[int, int]:
+    """The blocks of the base model without which the loss is highest, and lowest."""
+    model, tokenizer = load_gpt2("book"), load_tokenizer("book")
+    stream: list[int] = []
+    for document in World().documents(20, "validation"):
+        stream += [*tokenizer.encode(document.text), tokenizer.eos_id]
+    windows = torch.tensor(stream[: len(stream) // 128 * 128]).view(-1, 128)
+    blocks, losses = list(model.blocks), {}
+    for number in range(1, len(blocks) + 1):
+        model.blocks = nn.ModuleList(blocks[: number - 1] + blocks[number:])
+        with torch.no_grad():
+            logits = model(windows[:, :-1])
+        loss = F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
+        losses[number] = loss.item()
+    return max(losses, key=losses.__getitem__), min(losses, key=losses.__getitem__)
 
 
 @exercise("4.7")
-def beam_search(answer):
-    # After 0, token 1 is the more probable one; but after 1 nothing is, and after 2 all is clear.
-    p = torch.tensor([[0.0, 0.6, 0.4, 0.0], [0.4, 0.0, 0.3, 0.3], [0.0, 0.1, 0.0, 0.9], [0.25] * 4])
-    model = TableModel((p + 1e-9).log())
-    answer.expect([0, 1], model, [0], 1, 1, hint="With one step, the best token is the best text.")
-    answer.expect([0, 1, 0], model, [0], 1, 2, hint="With a width of 1 it is greedy.")
-    hint = "0, 1, 0 has the probability 0.6·0.4 = 0.24, and 0, 2, 3 has 0.4·0.9 = 0.36."
-    answer.expect([0, 2, 3], model, [0], 2, 2, hint=hint)
-    answer.expect([1, 0], model, [1, 0], 2, 0, hint="Without steps, the prompt.")
-    for seed in range(6):
-        table = 2 * random(6, 6, seed=seed)
-        for width, steps in [(1, 4), (2, 3), (2, 5), (3, 4)]:
-            hint = (
-                "Compare sums of log-probabilities: log_softmax of the last place, in all rounds."
-            )
-            model = TableModel(table)
-            wanted = best_text(model, [seed % 6], width, steps)
-            answer.expect(wanted, model, [seed % 6], width, steps, hint=hint)
-    hint = "In each round, `width` candidates are kept of all together, not of each."
-    for seed in range(30):
-        model = TableModel(2 * random(8, 8, seed=100 + seed))
-        answer.expect(best_text(model, [0], 2, 6), model, [0], 2, 6, hint=hint)
-    model = SumModel(2 * random(6, 6, seed=3))
-    hint = "Give the model the whole text of each candidate, not its last token alone."
-    answer.expect(best_text(model, [1, 2], 2, 4), model, [1, 2], 2, 4, hint=hint)
-    table = random(30, 30, seed=9)
-    wanted = best_text(TableModel(table), [4], 30, 2)
-    exact = table.log_softmax(dim=-1)
-    best = exact[4, wanted[1]] + exact[wanted[1], wanted[2]]
-    assert torch.isclose(best, (exact[4][:, None] + exact).max())
-    answer.expect(wanted, TableModel(table), [4], 30, 2, hint="With the width V, nothing is lost.")
+def skipped(answer):
+    hint = (
+        "Number the blocks from 1. Is `final_norm` still applied, is only one block left out at a "
+        "time, and are the logits of position t compared with the token at t + 1?"
+    )
+    answer()  # a stub needs no measuring
+    names = ("the block without which the loss is highest", "the one without which it is lowest")
+    answer.measures(_skipped(), hint=hint, names=names)
+
+
+@exercise("4.8")
+def context_for(answer):
+    mistakes = wrong.CONTEXT_MISTAKES
+    hint = "At this T, 4·L·T²·D should be the fraction times 2·T·(12·L·D² + V·D) + 4·L·T²·D."
+    tiny = GPTConfig(vocab_size=4, context_length=8, embed_dim=1, num_layers=1, num_heads=1)
+    cases = [(tiny, 0.75), (tiny, 0.5), (GPTConfig(10, 8, 4, 3, 2), 0.25), (GPTConfig(), 0.5)]
+    for config, fraction in cases:
+        wanted = wrong.context_for(config, fraction)
+        answer.expect(wanted, config, fraction, hint=hint, same=close, mistakes=mistakes)

@@ -5,153 +5,245 @@ import math
 import torch
 import torch.nn.functional as F
 
-from gptbook.exercises import close, exercise
-
-
-def same(got, wanted):
-    """True if two tensors, or two tuples of them, have the same shapes and numbers."""
-    if isinstance(wanted, tuple):
-        return len(got) == len(wanted) and all(map(same, got, wanted))
-    return got.shape == wanted.shape and torch.allclose(got, wanted, rtol=1e-5, atol=1e-6)
+from gptbook.exercises import NotYet, alike, close, exercise
+from gptbook.exercises.continuing import (
+    BEAMS,
+    OPTIONS,
+    UNTIL,
+    SumModel,
+    TableModel,
+    best_text,
+    counting_model,
+    option_sums,
+    random,
+)
+from gptbook.exercises.cutting import (
+    FITTING,
+    MIN_P,
+    NUCLEUS,
+    PENALTIES,
+    above,
+    changed,
+    left,
+    nucleus,
+    pushed_down,
+)
+from gptbook.model import GPTConfig
 
 
 @exercise("5.1")
-def perplexity(answer):
-    hint = "It is e to the power of the mean of -ln p. (Thousands of p multiplied become 0.)"
-    for probabilities in (
-        [0.25, 0.25, 0.25],
-        [1.0, 1.0],
-        [0.5, 0.125],
-        [0.9, 0.1, 0.01, 0.3],
-        [0.25] * 2000,
+def texts_that_fit(answer):
+    config = GPTConfig(vocab_size=100, context_length=10, embed_dim=8, num_layers=3, num_heads=2)
+    one = 2 * 3 * 10 * 8 * 4  # bytes, at 4 for each number
+    hint = f"One text needs 2·L·T·D = 480 numbers, {one} bytes at 4 bytes each."
+    for wanted, free, size in (
+        (6, 7 * one - 5, 4),
+        (1, one, 4),
+        (0, one - 1, 4),
+        (2, one, 2),
+        (100, 100 * one, 4),
     ):
-        wanted = math.exp(-sum(map(math.log, probabilities)) / len(probabilities))
-        answer.expect(wanted, probabilities, same=close, hint=hint)
+        answer.expect(wanted, config, free, size, hint=hint, mistakes=FITTING)
+    free = 8 * 2**30
+    wanted = free // (2 * 12 * 1024 * 768 * 2)
+    answer.expect(wanted, GPTConfig(), free, 2, hint=hint, mistakes=FITTING)
 
 
-@exercise("5.2")
-def cross_entropy(answer):
-    hint = (
-        "It is ln of the sum of all exponentials, minus the logit of the true token. Where logits "
-        "are large, subtract the largest first."
+@exercise("5.2", forbid=["gptbook"])
+def top_p_filter(answer):
+    one = torch.tensor([[10.0, 6.0, 3.0, 1.0]]) / 20
+    wanted = torch.tensor([[10.0, 6.0, 3.0, 0.0]]) / 19
+    hint = "0.5 + 0.3 is not enough for 0.9, with 0.15 it is: keep three, and divide by their sum."
+    answer.expect(wanted, one, 0.9, same=alike, hint=hint, mistakes=NUCLEUS)
+    wanted = torch.tensor([[5.0, 3.0, 0.0, 0.0]]) / 8
+    hint = "The most probable token is always kept."
+    answer.expect(torch.eye(4)[:1], one, 0.2, same=alike, hint=hint, mistakes=NUCLEUS)
+    hint = "The kept tokens stay at their positions."
+    answer.expect(wanted.flip(1), one.flip(1), 0.75, same=alike, hint=hint, mistakes=NUCLEUS)
+    hint = "0.5 alone is at least 0.5: nothing more is kept."
+    row = torch.tensor([[0.25, 0.5, 0.25]])
+    answer.expect(torch.tensor([[0.0, 1.0, 0.0]]), row, 0.5, same=alike, hint=hint)
+    answer.expect(
+        torch.tensor([[0.0, 0.0, 0.5, 0.5]]),
+        torch.full((1, 4), 0.25),
+        0.5,
+        same=lambda got, wanted: got.shape == wanted.shape and torch.equal(got.sort()[0], wanted),
+        hint="0.25 + 0.25 is enough for 0.5: of four equal tokens, any two are kept.",
     )
-    cases = [
-        (torch.tensor([2.0, 1.0, 0.0]), 0),
-        (torch.tensor([2.0, 1.0, 0.0]), 2),
-        (torch.zeros(7), 3),
-        (torch.tensor([1000.0, 998.0, -1000.0]), 1),
-        (torch.tensor([-1000.0, -999.0]), 0),
-        (torch.tensor([0.0, 300.0]), 0),
-    ]
-    for logits, target in cases:
-        wanted = F.cross_entropy(logits[None], torch.tensor([target])).item()
-        # float32 has seven digits: beside a logit of 1,000, all but the first four behind the point
-        # are lost when it is subtracted only in the end.
-        rounding = 1e-6 * max(1.0, logits.abs().max().item()) + 1e-6
-        answer.expect(
-            wanted,
-            logits,
-            target,
-            same=lambda got, wanted, rounding=rounding: abs(float(got) - wanted) <= rounding,
-            hint=hint,
-        )
+    rows = torch.cat([one, one[:, [2, 3, 1, 0]]])
+    wanted = torch.tensor([[5.0, 3.0, 0.0, 0.0], [0.0, 0.0, 3.0, 5.0]]) / 8
+    hint = "Each row is filtered by itself."
+    answer.expect(wanted, rows, 0.75, same=alike, hint=hint, mistakes=NUCLEUS)
+    rows = (2 * random(20, 9)).softmax(dim=-1)
+    for share in (0.3, 0.6, 0.9):
+        answer.expect(nucleus(rows, share), rows, share, same=alike, hint=hint, mistakes=NUCLEUS)
+    hint = "With p = 1 everything is kept."
+    answer.expect(rows, rows, 1.0, same=alike, hint=hint, mistakes=NUCLEUS)
 
 
 @exercise("5.3")
-def momentum_step(answer):
-    generator = torch.Generator().manual_seed(0)
-    weight, velocity = torch.randn(3, generator=generator), torch.randn(3, generator=generator)
-    for lr, beta in ((0.1, 0.9), (0.5, 0.0), (1.0, 0.5)):
-        gradient = torch.randn(3, generator=generator)
-        new = beta * velocity + gradient
-        answer.expect(
-            (weight - lr * new, new),
-            weight,
-            gradient,
-            velocity,
-            lr,
-            beta,
-            same=same,
-            hint="First the new velocity, then the step along it; return (weight, velocity).",
-        )
-
-
-@exercise("5.4")
-def stable_rate(answer):
-    for steps, peak, warmup, decay in ((10, 1.0, 2, 4), (100, 3e-3, 10, 20), (6, 2.0, 0, 3)):
-        for step in range(steps):
-            wanted = peak * min((step + 1) / warmup if warmup else 1.0, 1.0, (steps - step) / decay)
-            answer.expect(
-                wanted,
-                step,
-                steps,
-                peak,
-                warmup,
-                decay,
-                same=close,
-                hint="It rises for `warmup` steps, the first at peak / warmup, stays, and falls "
-                "over the last `decay` steps.",
-            )
-
-
-@exercise("5.5")
-def batch_loss(answer):
-    hint = "Every target counts the same, in whatever part it stands."
-    for means, counts in (
-        ([1.0, 3.0], [1, 3]),
-        ([2.0], [5]),
-        ([2.0, 0.0, 4.0], [4, 0, 1]),
-        ([0.5, 1.5], [7, 7]),
+def penalise(answer):
+    logits = torch.tensor([[2.0, -1.0, 4.0, 0.0]])
+    for ids, wanted, hint in (
+        ([0, 1], [1.0, -2.0, 4.0, 0.0], "2 is divided, -1 multiplied: both become smaller."),
+        ([0], [1.0, -1.0, 4.0, 0.0], "Only the token 0 occurs in ids: 2 / 2 = 1."),
+        (
+            [1],
+            [2.0, -2.0, 4.0, 0.0],
+            "A negative logit is multiplied: it must become smaller, too.",
+        ),
+        ([2, 2, 2], [2.0, -1.0, 2.0, 0.0], "Penalised once, however often it occurs."),
+        ([2, 0], [1.0, -1.0, 2.0, 0.0], "Each token that occurs in ids."),
     ):
-        wanted = sum(map(math.prod, zip(means, counts, strict=True))) / sum(counts)
-        answer.expect(wanted, means, counts, same=close, hint=hint)
-    answer.expect(0.0, [0.0, 0.0], [0, 0], same=close, hint="No target counts: the loss is 0.")
+        ids, wanted = torch.tensor([ids]), torch.tensor([wanted])
+        answer.expect(wanted, logits, ids, 2.0, same=alike, hint=hint, mistakes=PENALTIES)
+    logits, ids = torch.tensor([[4.0, -2.0, 6.0, 8.0]]).repeat(2, 1), torch.tensor([[0, 0], [1, 2]])
+    wanted = torch.tensor([[2.0, -2.0, 6.0, 8.0], [4.0, -4.0, 3.0, 8.0]])
+    hint = "Each row of logits belongs to the same row of ids."
+    answer.expect(wanted, logits, ids, 2.0, same=alike, hint=hint, mistakes=PENALTIES)
+    for seed in range(3):
+        logits = 3 * random(4, 10, seed=seed)
+        ids = torch.randint(10, (4, 6), generator=torch.Generator().manual_seed(seed))
+        wanted = changed(pushed_down)(logits, ids, 1.5)
+        answer.expect(wanted, logits, ids, 1.5, same=alike, hint=hint, mistakes=PENALTIES)
+
+
+@exercise("5.4", forbid=["gptbook.generate"])
+def write_until(answer):
+    def expect(wanted, *given, hint):
+        answer.expect(wanted, *given, hint=hint, mistakes=UNTIL)
+
+    model = TableModel(10.0 * torch.eye(10).roll(1, dims=1))  # after n comes n + 1, after 9 comes 0
+    hint = "After n, this model writes n + 1. The stop sequence stays in the result."
+    expect([1, 2, 3, 4], model, [1], [3, 4], 8, hint=hint)
+    expect([1, 2, 3], model, [1], [7, 8], 2, hint="No more than max_new_tokens.")
+    expect([5, 6, 7], model, [5], [7], 8, hint=hint)
+    hint = "All of the sequence must be there, in a row, at the end."
+    expect([1, 2, 3, 4, 5], model, [1], [2, 4], 4, hint=hint)
+    expect([1, 2, 3, 4, 5], model, [1], [3, 2], 4, hint=hint)
+    expect([3, 4], model, [3, 4], [5], 0, hint="With no new tokens, the prompt.")
+    hint = "Only new tokens count: that the prompt ends with the stop sequence does not stop it."
+    expect([2, 3, 4, 5, 6], model, [2, 3], [2, 3], 3, hint=hint)
+    hint = "Only new tokens count: the 3 is the prompt's, so 3, 4 comes only after the 9 and the 0."
+    expect([3, *range(4, 10), 0, 1, 2, 3, 4], model, [3], [3, 4], 20, hint=hint)
+    expect([1, 2, 3], model, [1], [], 2, hint="An empty `stop` never stops anything.")
+    model = SumModel(10.0 * torch.eye(10))
+    hint = "This model writes the last digit of the sum of the whole text: give it all of it."
+    expect([1, 2, 3, 6, 2, 4], model, [1, 2], [9], 4, hint=hint)
+    model = SumModel(10.0 * F.one_hot(torch.tensor([0, 1, 1, 2])))  # after 1, it writes 1, 1, 2
+    hint = "The second 1 may be where the sequence begins."
+    expect([1, 1, 1, 2], model, [1], [1, 2], 5, hint=hint)
+
+
+@exercise("5.5", forbid=["gptbook.generate"])
+def beam_search(answer):
+    def expect(wanted, *given, hint):
+        answer.expect(wanted, *given, hint=hint, mistakes=BEAMS)
+
+    # After 0, token 1 is the more probable one; but after 1 nothing is, and after 2 all is clear.
+    p = torch.tensor([[0.0, 0.6, 0.4, 0.0], [0.4, 0.0, 0.3, 0.3], [0.0, 0.1, 0.0, 0.9], [0.25] * 4])
+    model = TableModel((p + 1e-9).log())
+    expect([0, 1], model, [0], 1, 1, hint="With one step, the best token is the best text.")
+    expect([0, 1, 0], model, [0], 1, 2, hint="With a width of 1 it is greedy.")
+    hint = "0, 1, 0 has the probability 0.6·0.4 = 0.24, and 0, 2, 3 has 0.4·0.9 = 0.36."
+    expect([0, 2, 3], model, [0], 2, 2, hint=hint)
+    expect([1, 0], model, [1, 0], 2, 0, hint="Without steps, the prompt.")
+    hint = "Compare sums of log-probabilities: log_softmax of the last position, in all steps."
+    for seed in range(6):
+        model = TableModel(2 * random(6, 6, seed=seed))
+        for width, steps in [(1, 4), (2, 3), (2, 5), (3, 4)]:
+            wanted = best_text(model, [seed % 6], width, steps)
+            expect(wanted, model, [seed % 6], width, steps, hint=hint)
+    hint = "In each step, `width` candidates are kept of all together, not of each."
+    for seed in range(30):
+        model = TableModel(2 * random(8, 8, seed=100 + seed))
+        expect(best_text(model, [0], 2, 6), model, [0], 2, 6, hint=hint)
+    model = SumModel(2 * random(6, 6, seed=3))
+    hint = "Give the model the whole text of each candidate, not its last token alone."
+    expect(best_text(model, [1, 2], 2, 4), model, [1, 2], 2, 4, hint=hint)
+    table = random(30, 30, seed=9)
+    wanted = best_text(TableModel(table), [4], 30, 2)
+    exact = table.log_softmax(dim=-1)
+    best = exact[4, wanted[1]] + exact[wanted[1], wanted[2]]
+    assert torch.isclose(best, (exact[4][:, None] + exact).max())
+    expect(wanted, TableModel(table), [4], 30, 2, hint="With the width V, nothing is lost.")
 
 
 @exercise("5.6")
-def to_bf16(answer):
-    def exactly(got, wanted):
-        return got.dtype == wanted.dtype and torch.equal(got, wanted)
-
-    generator = torch.Generator().manual_seed(0)
-    ties = torch.tensor(
-        [256.0, 257.0, 258.0, 259.0, 261.0, -257.0, -259.0, 1 + 2**-8, 1 + 3 * 2**-8]
+def min_p_filter(answer):
+    p = torch.tensor([[8.0, 4.0, 2.0, 1.0, 1.0]]) / 16
+    hint = "The threshold is 0.2 · 0.5 = 0.1: three tokens are kept, and divided by their sum."
+    wanted = torch.tensor([[8.0, 4.0, 2.0, 0.0, 0.0]]) / 14
+    answer.expect(wanted, p, 0.2, same=alike, hint=hint, mistakes=MIN_P)
+    hint = "0.25 times 0.5 is 0.125: the token with exactly 0.125 is kept."
+    answer.expect(wanted, p, 0.25, same=alike, hint=hint, mistakes=MIN_P)
+    hint = "With min_p = 1, only the most probable one is kept."
+    answer.expect(torch.eye(5)[:1], p, 1.0, same=alike, hint=hint, mistakes=MIN_P)
+    rows = torch.tensor([[4.0, 2.0, 1.0, 1.0], [2.0, 2.0, 2.0, 2.0]]) / 8
+    wanted = torch.tensor([[0.8, 0.0, 0.0, 0.0], [0.2, 0.2, 0.2, 0.2]]) / 0.8
+    answer.expect(
+        wanted, rows, 0.75, same=alike, mistakes=MIN_P, hint="Each row has its own threshold."
     )
-    cases = [
-        (torch.tensor([1.0, -2.0, 0.5, 0.0]), "These numbers are bf16 numbers already."),
-        (torch.tensor([1 / 3, 2 / 3, -0.1]), "Is it the nearest? 1/3 becomes 0.333984375."),
-        (
-            ties,
-            "Ties go to the neighbour whose last kept bit is 0: 257 becomes 256, 259 becomes 260.",
-        ),
-        (
-            torch.randn(1000, generator=generator) * 1e3,
-            "The nearest number of which 16 bits are 0.",
-        ),
-    ]
-    for x, hint in cases:
-        answer.expect(x.bfloat16().float(), x, same=exactly, hint=hint)
-    x = torch.randn(3, 4, generator=generator)
-    answer.expect(x.bfloat16().float(), x, same=exactly, hint="x may have any shape.")
+    rows = (2 * random(20, 9)).softmax(dim=-1)
+    for m in (0.05, 0.3):
+        wanted = above(rows, m * rows.amax(dim=-1, keepdim=True))
+        answer.expect(wanted, rows, m, same=alike, mistakes=MIN_P, hint=hint)
+
+
+def close_lists(got, wanted):
+    return len(got) == len(wanted) and all(
+        close(*pair, 1e-4) for pair in zip(got, wanted, strict=True)
+    )
 
 
 @exercise("5.7")
-def our_name(answer):
-    pieces = {
-        "ln_1": "norm1", "ln_2": "norm2", "attn.c_attn": "attention.qkv",
-        "attn.c_proj": "attention.out", "mlp.c_fc": "feed_forward.up",
-        "mlp.c_proj": "feed_forward.down",
-    }  # fmt: skip
-    names = {"wte.weight": "token_embedding.weight", "wpe.weight": "position_embedding.weight"}
-    names |= {"ln_f.weight": "final_norm.weight", "ln_f.bias": "final_norm.bias"}
-    for layer in (0, 3, 11):
-        for theirs, ours in pieces.items():
-            names[f"h.{layer}.{theirs}.weight"] = f"blocks.{layer}.{ours}.weight"
-            names[f"h.{layer}.{theirs}.bias"] = f"blocks.{layer}.{ours}.bias"
-    for theirs, ours in names.items():
-        answer.expect(
-            ours,
-            theirs,
-            hint="Replace each piece by ours; `h.` at the beginning becomes `blocks.`.",
-        )
-        answer.expect(ours, f"transformer.{theirs}", hint="Drop the prefix `transformer.`.")
+def option_log_probs(answer):
+    model = counting_model()
+    for ids, options in (
+        ([1, 2, 3], [[4, 5]]),
+        ([1, 2, 3], [[4], [5]]),
+        ([1, 2, 3], [[4, 5], [6, 7, 8], [4]]),
+        ([5], [[1, 2], [1, 2]]),
+        ([9, 3, 0, 7, 7, 2, 4, 1, 8, 10], [[3, 1], [2], [6, 6, 6]]),
+    ):
+        wanted = option_sums(model, ids, options)
+        model.seen = 0
+        hint = "Add up, over the option's tokens, the log-probability of each after all before it."
+        answer.expect(wanted, model, ids, options, same=close_lists, hint=hint, mistakes=OPTIONS)
+        most = len(ids) + sum(map(len, options))
+        if model.seen > most:
+            raise NotYet(
+                f"{answer.called(model, ids, options)} is right, but the model computed "
+                f"{model.seen} tokens; with the question read once, {most} are enough. "
+                "Read the question into caches and copy these for each option."
+            )
+
+
+@exercise("5.8")
+def survivors(answer):
+    p = [0.6, 0.2, 0.1, 0.05, 0.05]
+    wanted = (*(left(p, 0.7, t) for t in (0.5, 1.0, 2.0)), left(p, 0.7, 2.0, top_k=2))
+    names = ("at temperature 0.5", "at 1", "at 2", "at 2 after top-k 2")
+    reasons = (
+        "Squared: 0.36, 0.04, 0.01 and twice 0.0025, together 0.415. The first alone has 0.87.",
+        "0.6 is not enough for 0.7; 0.6 + 0.2 is.",
+        "The square roots add up to 1.985: 0.39, then 0.62, then 0.78.",
+        "After top-k, the two are divided by their sum: the first has 0.63, so both are needed.",
+    )
+    for i, reason in enumerate(reasons):
+        tolerance = [0.0 if j == i else math.inf for j in range(4)]
+        answer.predicts(wanted, tolerance, reason, names)
+
+
+@exercise("5.9")
+def best_by_count(answer):
+    hints = (
+        "Count `len({s for s in write_sentences(0, temperature=t) if is_right(s)})` for each.",
+        "Divide the number of words of all sentences by the number of sentences; rows that are "
+        "filled up to 40 tokens are not sentences.",
+        "Take `sentences`, the 20,000 that the model learned from; count the full stops, too.",
+    )
+    names = ("the temperature", "the mean number of words there", "that in the language")
+    for i, hint in enumerate(hints):
+        tolerance = [[0.0, 2.2, 0.35][j] if j == i else math.inf for j in range(3)]
+        answer.measures((0.2, 12.0, 8.0), tolerance, hint, names)

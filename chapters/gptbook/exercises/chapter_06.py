@@ -1,147 +1,224 @@
 """Checks of chapter 6's exercises."""
 
+import math
+from itertools import pairwise
+
 import torch
+import torch.nn.functional as F
+from torch import nn
 
-from gptbook.exercises import NotYet, close, exercise
-from gptbook.scoring import confidence_interval
+from gptbook.exercises import NotYet, close, exercise, large_logits, show
+from gptbook.exercises import mistakes_06 as wrong
+from gptbook.results import paired_difference
 
-OFF = -100
-# An entry whose response repeats words of the template and of the instruction, and ends in 0.
-IDS = [7, 8, 9, 4, 4, 5, 6, 9, 3, 5, 7, 9, 5, 6, 0]
-SPANS = [
-    ("boilerplate", 0, 2), ("role", 2, 4), ("instruction", 4, 7), ("boilerplate", 7, 8),
-    ("role", 8, 10), ("response", 10, 15),
-]  # fmt: skip
-WITH_INPUT = (
-    [1, 2, 3, 1, 2, 3, 1, 2, 3, 1],
-    [
-        ("boilerplate", 0, 1), ("role", 1, 2), ("instruction", 2, 3), ("boilerplate", 3, 4),
-        ("role", 4, 5), ("input", 5, 7), ("role", 7, 8), ("response", 8, 10),
+
+@exercise(
+    "6.1",
+    forbid=[
+        F.cross_entropy, F.nll_loss, F.softmax, F.log_softmax, torch.logsumexp, torch.logaddexp,
+        torch.logcumsumexp, nn.CrossEntropyLoss, torch.distributions.Categorical, "gptbook",
+        "scipy",
     ],
 )  # fmt: skip
-DIALOGUE = (
-    [5, 1, 2, 0, 6, 3, 0, 5, 1, 6, 3, 3, 0],
-    [
-        ("role", 0, 1), ("user", 1, 4), ("role", 4, 5), ("assistant", 5, 7), ("role", 7, 8),
-        ("user", 8, 9), ("role", 9, 10), ("assistant", 10, 13),
-    ],
-)  # fmt: skip
+def cross_entropy(answer):
+    hint = (
+        "It is ln of the sum of all exponentials, minus the logit of the true token. Where logits "
+        "are large, subtract the largest from all first."
+    )
+    cases = [
+        (torch.tensor([0.0, 0.0]), 0),
+        (torch.tensor([2.0, 1.0, 0.0]), 0),
+        (torch.tensor([2.0, 1.0, 0.0]), 2),
+        (torch.zeros(7), 3),
+        *zip(large_logits(), (1, 0, 0, 1), strict=True),
+    ]
+    for logits, target in cases:
+        wanted = F.cross_entropy(logits[None], torch.tensor([target])).item()
+        # float32 has seven digits: beside a logit of 1,000, all but the first four behind the point
+        # are lost when it is subtracted only in the end.
+        rounding = 1e-6 * max(1.0, logits.abs().max().item()) + 1e-6
+        answer.expect(
+            wanted,
+            logits,
+            target,
+            same=lambda got, wanted, rounding=rounding: abs(got - wanted) <= rounding,
+            hint=hint,
+            mistakes=wrong.CROSS_ENTROPY_MISTAKES,
+        )
 
 
-def labels_of(ids, spans, counted):
-    """The ids in spans of the kinds `counted`, and -100 elsewhere."""
-    return [id if kind in counted else OFF for kind, i, j in spans for id in ids[i:j]]
+@exercise("6.2", forbid=["torch.optim"])
+def fit_line(answer):
+    cases = (
+        ([0.0, 2.0], [1.0, 3.0], 1, 0.5),
+        ([0.0, 2.0], [2.0, 4.0], 2, 0.25),
+        ([3.0], [5.0], 0, 0.1),
+        ([-1.0, 0.0, 1.0], [0.0, 4.0, 2.0], 3, 0.25),
+        ([0.0, 1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 5.0, 7.0, 9.0], 400, 0.1),
+    )
+    for x, y, steps, lr in cases:
+        answer.expect(
+            wrong.line(x, y, steps, lr),
+            x,
+            y,
+            steps,
+            lr,
+            same=lambda got, wanted: all(
+                close(g, w, 1e-4) for g, w in zip(got, wanted, strict=True)
+            ),
+            hint="Loss, gradients of a and b, step, as often as `steps` says; then (a, b).",
+            mistakes=wrong.LINE_MISTAKES,
+        )
 
 
-# Two answers with a question between them, and a text that no response ends.
-TWO_ANSWERS = (
-    [5, 1, 6, 2, 0, 5, 3, 6, 4, 0],
-    [
-        ("role", 0, 1), ("instruction", 1, 2), ("role", 2, 3), ("response", 3, 5), ("role", 5, 6),
-        ("instruction", 6, 7), ("role", 7, 8), ("response", 8, 10),
-    ],
-)  # fmt: skip
-NO_ANSWER = ([5, 1, 2, 6], [("role", 0, 1), ("instruction", 1, 3), ("role", 3, 4)])
-
-
-def same_labels(got, wanted):
-    """Equal, and whole numbers in a list: True is not 1 here, nor is 1.0."""
-    return isinstance(got, list) and got == wanted and all(type(label) is int for label in got)
-
-
-@exercise("6.1")
-def instruction_labels(answer):
-    hint = "Only the response counts, from its first token to the end of text. A list of int."
-    short = ([3, 4, 5], [("role", 0, 2), ("response", 2, 3)])
-    for ids, spans in ((IDS, SPANS), WITH_INPUT, short, TWO_ANSWERS, NO_ANSWER):
-        wanted = labels_of(ids, spans, {"response"})
-        answer.expect(wanted, ids, spans, same=same_labels, hint=hint)
-
-
-@exercise("6.2")
-def boilerplate_labels(answer):
-    hint = "Headers and boilerplate are masked by their places; the same ids elsewhere count."
-    kinds = {"instruction", "input", "response"}
-    for ids, spans in ((IDS, SPANS), WITH_INPUT, TWO_ANSWERS, NO_ANSWER):
-        answer.expect(labels_of(ids, spans, kinds), ids, spans, same=same_labels, hint=hint)
-
-
-@exercise("6.3")
-def role_labels(answer):
-    hint = "Nothing but the role tokens is masked, and labels are not shifted."
-    answer.expect([OFF, 4, 4, OFF, 6, 0], [1, 4, 4, 2, 6, 0], {1, 2}, hint=hint)
-    answer.expect([OFF, OFF, 3], [1, 1, 3], {1, 2}, hint=hint)
-    answer.expect([3, 0], [3, 0], {1}, hint="Without role tokens, everything counts.")
-    answer.expect([3, OFF], [3, 9], {9}, hint=hint)
+@exercise("6.3", forbid=["torch.optim", "gptbook"])
+def adam_l2(answer):
+    zero, one = torch.zeros(2), torch.ones(2)
+    cases = (
+        (torch.tensor([1.0, -2.0]), [zero], 0.5, 0.1),
+        (torch.tensor([3.0, 3.0]), [one], 1.0, 0.0),
+        (torch.tensor([4.0, 1.0]), [one, -3 * one], 1.0, 0.5),
+        (torch.tensor([1.0, 2.0]), [zero, one, zero, -one, 5 * one], 0.1, 0.2),
+    )
+    for weight, gradients, lr, decay in cases:
+        answer.expect(
+            wrong.adam(weight, gradients, lr, decay),
+            weight,
+            gradients,
+            lr,
+            decay,
+            same=lambda got, wanted: (
+                got.shape == wanted.shape and torch.allclose(got.float(), wanted, atol=1e-4)
+            ),
+            hint="Add weight_decay times the weight to the gradient; then m, v, correct both, "
+            "step by lr * m / (sqrt(v) + eps).",
+            mistakes=wrong.ADAM_MISTAKES,
+        )
 
 
 @exercise("6.4")
-def assistant_targets(answer):
-    hint = "One target less than ids; the first token of an answer is the target of the header."
-    ids, spans = DIALOGUE
-    answer.expect(labels_of(ids, spans, {"assistant"})[1:], ids, spans, hint=hint)
-    spans = [("assistant", 0, 2), ("role", 2, 3), ("user", 3, 4), ("role", 4, 5)]
-    ids = [8, 9, 7, 6, 5, 4]
-    for last in ("assistant", "user"):
-        wanted = [9, OFF, OFF, OFF, 4 if last == "assistant" else OFF]
-        answer.expect(wanted, ids, [*spans, (last, 5, 6)], hint=hint)
+def first_step(answer):
+    gradient, moved = 7.0, []
+    for beta2 in (0.95, 0.999):
+        m, v = (1 - 0.9) * gradient, (1 - beta2) * gradient**2
+        moved.append(m / math.sqrt(v))
+    answer.predicts(
+        tuple(moved),
+        tolerance=(0.01, 0.02),
+        explain="m is 0.1 g, and v is (1 - beta2) g², so the root of v is 0.224 |g| for 0.95 and "
+        "0.032 |g| for 0.999. The slower v is, the longer it is too small, and the larger the "
+        "first steps are.",
+        names=("for 0.95", "for 0.999"),
+    )
 
 
 @exercise("6.5")
-def make_batch(answer):
-    def same(got, wanted):
-        return isinstance(got, (tuple, list)) and all(
-            isinstance(g, torch.Tensor) and g.dtype == torch.long and torch.equal(g, w)
-            for g, w in zip(got, wanted, strict=True)
-        )
+def stable_rate(answer):
+    hint = (
+        "It rises for `warmup` steps, the first at peak / warmup, stays, and falls over the last "
+        "`decay` steps, the last at peak / decay."
+    )
 
-    hint = "Two tensors of torch.long: inputs leave out the last id, targets the first label."
-    rows = [[9, 5, 0], [4, 7, 8, 5, 0], [6, 0]]  # the longest is neither the first nor the last
-    labels = [[OFF, 5, 0], [OFF, OFF, 8, 5, 0], [OFF, 0]]
-    for pad_id in (0, 9, 5):
-        wanted = (
-            torch.tensor([[9, 5, pad_id, pad_id], [4, 7, 8, 5], [6, pad_id, pad_id, pad_id]]),
-            torch.tensor([[5, 0, OFF, OFF], [OFF, 8, 5, 0], [0, OFF, OFF, OFF]]),
-        )
-        answer.expect(wanted, rows, labels, pad_id, same=same, hint=hint)
-    rows, labels = [[1, 2, 3], [3, 2, 1]], [[1, 2, 3], [OFF, OFF, OFF]]
-    wanted = (torch.tensor([[1, 2], [3, 2]]), torch.tensor([[2, 3], [OFF, OFF]]))
-    answer.expect(wanted, rows, labels, 0, same=same, hint=hint)
+    for steps, peak, warmup, decay in ((10, 12.0, 2, 4), (6, 12.0, 0, 3), (100, 3e-3, 10, 90)):
+        for step in range(steps):
+            given = (step, steps, peak, warmup, decay)
+            answer.expect(
+                wrong.rate(*given),
+                *given,
+                same=_very_close,
+                hint=hint,
+                mistakes=wrong.RATE_MISTAKES,
+            )
 
 
-@exercise("6.6")
-def wilson(answer):
-    def same(got, wanted):
-        return len(got) == 2 and all(map(close, got, wanted))
+def _very_close(got, wanted):
+    return math.isclose(got, wanted, rel_tol=1e-6)
 
-    hint = "Two numbers: the middle minus the reach, the middle plus it. z = 1.96, z² = 3.8416."
-    for r, n in ((9, 10), (0, 20), (20, 20), (50, 100), (1, 1)):
-        answer.expect(confidence_interval(r, n), r, n, same=same, hint=hint)
+
+@exercise("6.6", forbid=[torch.bfloat16, torch.Tensor.bfloat16, torch.autocast])
+def to_bf16(answer):
+    def exact(got, wanted):
+        return got.dtype == wanted.dtype and torch.equal(got, wanted)
+
+    generator = torch.Generator().manual_seed(0)
+    ties = torch.tensor([257.0, 259.0, 261.0, -257.0, -259.0, 1 + 2**-8, 1 + 3 * 2**-8])
+    for x, hint in (
+        (torch.tensor([1.0, -2.0, 0.5, 0.0]), "These numbers are bf16 numbers already."),
+        (torch.tensor([1 / 3, 2 / 3, -0.1]), "Is it the nearest? 1/3 becomes 0.333984375."),
+        (torch.tensor([256.0, 258.0, 260.0]), "These numbers are bf16 numbers already."),
+        (ties, "Ties go to the neighbour whose last kept bit is 0."),
+        (torch.randn(1000, generator=generator) * 1e3, "The nearest with 16 bits of zero."),
+        (torch.randn(3, 4, generator=generator), "x may have any shape."),
+    ):
+        answer.expect(x.bfloat16().float(), x, same=exact, hint=hint, mistakes=wrong.BF16_MISTAKES)
+
+
+def _small_run(forget=""):
+    """The losses of a run of 40 steps with dropout; with `forget`, broken off after 20."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.Dropout(0.5), nn.Linear(16, 1))
+    optimizer, losses = torch.optim.AdamW(model.parameters(), lr=0.01), []
+    data = torch.Generator().manual_seed(1)
+    for step in range(40):
+        if step == 20 and forget == "optimizer":
+            optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+        if step == 20 and forget == "random":
+            torch.manual_seed(2)
+        loss = (model(torch.randn(4, 8, generator=data)) - 1).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
 
 
 @exercise("6.7")
-def equal_weight_loss(answer):
-    losses = torch.tensor([[1.0, 2.0, 4.0, 8.0], [3.0, 5.0, 100.0, 1000.0]])
-    targets = torch.tensor([[4, 4, 4, 0], [4, 0, OFF, OFF]])
-    response = torch.tensor([[False, False, False, True], [False, True, True, True]])
+def first_difference(answer):
+    with torch.random.fork_rng(devices=[]):
+        whole = _small_run()
+        found = tuple(
+            next(i for i, (a, b) in enumerate(zip(whole, _small_run(f), strict=True), 1) if a != b)
+            for f in ("optimizer", "random")
+        )
+    answer.predicts(
+        found,
+        explain="The weights are the same when step 21 begins. Its loss is computed before they "
+        "move, so Adam's averages show only in the step after it; dropout is drawn while the loss "
+        "is computed.",
+        names=("without the optimizer's state", "without the random state"),
+    )
 
-    def same(got, wanted):
-        return close(float(got), wanted)
 
-    hint = "Responses that count: (8 + 5) / 2. Others that count: (1 + 2 + 4 + 3) / 4."
-    answer.expect(9.0, losses, targets, response, same=same, hint=hint)
-    hint = "Where all else is masked, it is the plain mean over responses, 6.5."
-    only = targets.masked_fill(~response, OFF)
-    answer.expect(6.5, losses, only, response, same=same, hint=hint)
-    hint = "Where no response counts, it is the plain mean over the others, 2.5."
-    others = targets.masked_fill(response, OFF)
-    answer.expect(2.5, losses, others, response, same=same, hint=hint)
-    nothing = torch.full_like(targets, OFF)
-    answer.expect(0.0, losses, nothing, response, same=same, hint="A mean over nothing is 0 here.")
+@exercise("6.8")
+def warmup_effect(answer):
+    value = answer()
+    form = "Return (differences, verdict): a list of five numbers, and a word."
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise NotYet(f"warmup_effect() returned {show(value)}. {form}")
+    differences, verdict = value
     try:
-        gradient = losses.clone().requires_grad_()
-        answer.function(gradient, targets, response).backward()
-    except (RuntimeError, AttributeError) as error:
-        raise NotYet(f"The loss must be a tensor that can go backwards; {error}") from error
-    if gradient.grad is None or gradient.grad[1, 2:].any():
-        raise NotYet("Padding must have no gradient.")
+        numbers = [float(d) for d in differences]
+    except (TypeError, ValueError):
+        raise NotYet(f"The differences are {show(differences)}. {form}") from None
+    if len(numbers) != 5 or not all(map(math.isfinite, numbers)):
+        raise NotYet(f"The differences are {show(differences)}. {form}")
+    if verdict not in ("helps", "hurts", "unclear"):
+        raise NotYet(f'The verdict is {show(verdict)}; say "helps", "hurts" or "unclear".')
+    if any(a == b for a, b in pairwise(sorted(numbers))):
+        raise NotYet(
+            f"Two of the differences {show(numbers)} are equal. Each seed gives other weights and "
+            "other batches; are both seeded with it?"
+        )
+    if max(map(abs, numbers)) > 2:
+        raise NotYet(
+            f"One of the differences {show(numbers)} is above 2, more than lies between the "
+            "plateau and the bigram model. Is each the loss without warm-up minus that with it, "
+            "with the same seed, at a learning rate of 0.01?"
+        )
+    found = paired_difference(numbers, [0.0] * 5)
+    wanted = "unclear" if not found.clear else "helps" if found.mean > 0 else "hurts"
+    if verdict != wanted:
+        raise NotYet(
+            f'The mean of your differences is {found}; you say "{verdict}". The warm-up is clear '
+            "only if the interval does not hold 0, and helps if the loss is larger without it."
+        )

@@ -1,115 +1,248 @@
 """Checks of chapter 8's exercises."""
 
+from contextlib import suppress
+
 import torch
-import torch.nn.functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from gptbook.exercises import NotYet, alike, close, drawn, exercise
-
-SHAPES = [(5, 3, 2), (4, 4, 1), (3, 6, 2)]  # out, in, r: wide, square, tall
-
-
-def trained(out, inside, r):
-    """W, A, B, m of a DoRA layer that has been trained; m is not the length of anything."""
-    W, A, B, m = drawn((out, inside), (r, inside), (out, r), (out,), seed=out)
-    return W, A, B, m.abs() + 0.5
-
-
-@exercise("8.1")
-def take_apart(answer):
-    hint = "m is W.norm(dim=1), one length for each row; D is W divided by it, row by row."
-    for shape in SHAPES:
-        W = trained(*shape)[0]
-        m = W.norm(dim=1)
-        answer.expect((m, W / m[:, None]), W, same=alike, hint=hint)
+from gptbook.exercises import NotYet, alike, close, exercise
+from gptbook.exercises.compare import agrees, equal
+from gptbook.exercises.labels import (
+    BATCH_SLIPS,
+    DIALOGUE,
+    ENTRY,
+    NO_ANSWER,
+    OFF,
+    SHORT,
+    TWO_ANSWERS,
+    WITH_INPUT,
+    batch,
+    by_id,
+    label_slips,
+    labels_of,
+)
+from gptbook.scoring import confidence_interval
 
 
-@exercise("8.2")
-def dora_weight(answer):
-    hint = "V = W + s B A; each row divided by its own length and multiplied by its magnitude."
-    for shape in SHAPES:
-        W, A, B, m = trained(*shape)
-        for s in (0.5, 2.0):
-            V = W + s * B @ A
-            wanted = (m / V.norm(dim=1))[:, None] * V
-            answer.expect(wanted, W, A, B, m, s, same=alike, hint=hint)
+@exercise("8.1", forbid=["gptbook"])
+def instruction_labels(answer):
+    hint = "A label is the id itself inside of a response, and −100 everywhere else."
+    kinds = {"response"}
+    mistakes = [
+        (lambda ids, spans: by_id(ids, spans, kinds, None),
+         "Ids that also stand in the response count in other spans here. Go by positions."),
+        (lambda ids, spans: labels_of(ids, spans, kinds | {"role"}),
+         "Headers, the spans of the kind \"role\", do not count."),
+        (lambda ids, spans: labels_of(ids, spans, kinds | {"input"}),
+         "An input belongs to the question: it does not count."),
+        (lambda ids, spans: labels_of(ids, spans, kinds | {"input", "instruction"}),
+         "The question, instruction and input, does not count here."),
+        (lambda ids, spans: labels_of(ids, spans, lambda s: s[-1:]),
+         "The last span counts here, whatever its kind, and nothing else: look at each span."),
+        (lambda ids, spans: labels_of(ids, spans, lambda s: [x for x in s if x[0] in kinds][:1]),
+         "Only the first response counts here; there may be several."),
+        *label_slips("response"),
+    ]  # fmt: skip
+    for ids, spans in (SHORT, ENTRY, WITH_INPUT, TWO_ANSWERS, NO_ANSWER):
+        wanted = labels_of(ids, spans, kinds)
+        answer.expect(wanted, ids, spans, hint=hint, mistakes=mistakes)
+
+
+@exercise("8.2", forbid=["gptbook"])
+def boilerplate_labels(answer):
+    hint = "Which kinds of spans are the template's? These, and no others, get −100."
+    kinds = {"instruction", "input", "response"}
+    mistakes = [
+        (lambda ids, spans: by_id(ids, spans, None, {"role", "boilerplate"}),
+         "Ids of the template are masked in other spans, too. Go by positions: the same ids "
+         "count in an instruction or a response."),
+        (lambda ids, spans: labels_of(ids, spans, kinds | {"role"}),
+         "Headers, the spans of the kind \"role\", belong to the template."),
+        (lambda ids, spans: labels_of(ids, spans, kinds | {"boilerplate"}),
+         "Boilerplate counts here, and should not."),
+        (lambda ids, spans: labels_of(ids, spans, {"response"}),
+         "This is exercise 8.1: here, the question counts as well."),
+        (lambda ids, spans: labels_of(ids, spans, {"instruction", "response"}),
+         "Inputs are forgotten: they belong to the question."),
+        *label_slips(*kinds),
+    ]  # fmt: skip
+    for ids, spans in (SHORT, ENTRY, WITH_INPUT, TWO_ANSWERS, NO_ANSWER):
+        answer.expect(labels_of(ids, spans, kinds), ids, spans, hint=hint, mistakes=mistakes)
 
 
 @exercise("8.3")
-def dora_forward(answer):
-    hint = "W x + b − W d, plus c · (W d + s B A d), where d is `dropped` and c = m / ‖V‖."
-    for out, inside, r in SHAPES:
-        W, A, B, m = trained(out, inside, r)
-        x, b, noise = drawn((7, inside), (out,), (7, inside), seed=1)
-        c, s = m / (W + 1.5 * B @ A).norm(dim=1), 1.5
-        for dropped in (x, 2 * (noise > 0) * x):
-            wanted = x @ W.T + b + (c - 1) * (dropped @ W.T) + c * s * (dropped @ A.T @ B.T)
-            answer.expect(wanted, x, dropped, W, b, A, B, m, s, same=alike, hint=hint)
+def role_labels(answer):
+    hint = "Nothing but the role tokens is masked, and labels are not shifted."
+
+    def masked(ids, roles):
+        return [OFF if id in roles else id for id in ids]
+
+    mistakes = [
+        (lambda ids, roles: masked(ids, roles)[1:], "The labels are not shifted here."),
+        (lambda ids, roles: list(ids), "Nothing is masked here."),
+        (lambda ids, roles: [id if id in roles else OFF for id in ids],
+         "This is the other way round: only the role tokens count."),
+        (lambda ids, roles: [OFF if i in roles or p in roles else i
+                             for p, i in zip([None, *ids], ids, strict=False)],
+         "The token after a role token is masked, too; it counts, whoever speaks."),
+        (lambda ids, roles: [OFF if n in roles else i
+                             for i, n in zip(ids, [*ids[1:], None], strict=True)],
+         "The token before each role token is masked instead: labels are not shifted."),
+        (lambda ids, roles: [id for id in ids if id not in roles],
+         "Role tokens get −100; they are not left out."),
+        (lambda ids, roles: [OFF if id == min(roles) else id for id in ids],
+         "There may be several role ids: ask whether an id is in the set."),
+    ]  # fmt: skip
+    cases = [
+        ([1, 4, 4, 2, 6, 0], {1, 2}),
+        ([1, 1, 3], {1, 2}),
+        ([3, 0], {1}),
+        ([3, 9], {9}),
+        ([5, 6], set()),
+    ]
+    for ids, roles in cases:
+        answer.expect(masked(ids, roles), ids, roles, hint=hint, mistakes=mistakes)
 
 
-class Watch(TorchDispatchMode):
-    """Counts the tensors of at least `size` numbers that are computed while it is on."""
+@exercise("8.4", forbid=["gptbook"])
+def assistant_targets(answer):
+    hint = "The target of a position is what comes next, and there is one target less than ids."
+    kinds = {"assistant"}
 
-    def __init__(self, size):
-        super().__init__()
-        self.size, self.count = size, 0
+    def around(ids, spans):
+        """The first token of a text becomes its last target: targets[-1]."""
+        targets = [OFF] * (len(ids) - 1)
+        for place, label in enumerate(labels_of(ids, spans, kinds)):
+            if label != OFF:
+                targets[place - 1] = label
+        return targets
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        made = function(*args, **(kwargs or {}))
-        given = {a.untyped_storage().data_ptr() for a in args if torch.is_tensor(a)}
-        if torch.is_tensor(made) and made.untyped_storage().data_ptr() not in given:
-            self.count += made.numel() >= self.size
-        return made
-
-
-@exercise("8.4")
-def row_norms(answer):
-    hint = "w2 + 2 s · (W Aᵀ · B) + s² · (B A Aᵀ · B), each summed over r; and the root of that."
-    for shape in SHAPES:
-        W, A, B, _ = trained(*shape)
-        w2 = (W**2).sum(dim=1)
-        for s in (0.5, 2.0):
-            wanted = (W + s * B @ A).norm(dim=1)
-            answer.expect(wanted, W, w2, A, B, s, same=alike, hint=hint)
-    W, A, B = drawn((64, 96), (2, 96), (64, 2))
-    with Watch(W.numel()) as watch:
-        answer.function(W, (W**2).sum(dim=1), A, B, 0.5)
-    if watch.count > 1:  # one is w2, which was made here
-        raise NotYet("A table of the size of W was made. B @ A, for example, is one.")
-
-
-@exercise("8.5")
-def magnitude_gradient(answer):
-    hint = "Output i is mᵢ · (vᵢ / ‖vᵢ‖) · x + bᵢ. So the gradient of mᵢ is gᵢ · (vᵢ / ‖vᵢ‖) · x."
-    for out, inside, r in SHAPES:
-        W, A, B, _ = trained(out, inside, r)
-        x, g = drawn((inside,), (out,), seed=3)
-        V = W + 1.5 * B @ A
-        answer.expect(g * (V @ x) / V.norm(dim=1), x, g, W, A, B, 1.5, same=alike, hint=hint)
-
-
-@exercise("8.6")
-def full_gradient(answer):
-    hint = "For each row m / ‖v‖ · (g − v (v · g) / ‖v‖²)."
-    for out, inside, _ in SHAPES:
-        V, g, m = drawn((out, inside), (out, inside), (out,), seed=4)
-        V.requires_grad_()
-        weight = (m / V.norm(dim=1))[:, None] * V
-        [wanted] = torch.autograd.grad((weight * g).sum(), V)
-        answer.expect(wanted, V.detach(), m, g, same=alike, hint=hint)
+    mistakes = [
+        (lambda ids, spans: labels_of(ids, spans, kinds),
+         "These are labels. Targets are shifted by one, so that they belong to ids[:-1]."),
+        (lambda ids, spans: labels_of(ids, spans, kinds)[:-1],
+         "The last label is left out; to shift, leave out the first."),
+        (lambda ids, spans: labels_of(ids, spans, kinds, before=-1)[1:],
+         "The first token of an answer is missing: it is the target of the header before it."),
+        (lambda ids, spans: labels_of(ids, spans, kinds, after=-1)[1:],
+         "The last token of each answer is missing: its end of text."),
+        (lambda ids, spans: labels_of(ids, spans, kinds | {"role"})[1:],
+         "Headers do not count, also that of the assistant."),
+        (lambda ids, spans: labels_of(ids, spans, kinds | {"user"})[1:],
+         "What the user says does not count."),
+        (lambda ids, spans: labels_of(ids, spans, lambda s: s[-1:])[1:],
+         "Only the last span counts here: look at every span, and at its kind."),
+        (lambda ids, spans: labels_of(ids, spans, lambda s: s if s[-1][0] in kinds else [])[1:],
+         "Everything counts here."),
+        (around, "An answer at position 0 has no position before it: index −1 is the last one."),
+    ]  # fmt: skip
+    start = [("assistant", 0, 2), ("role", 2, 3), ("user", 3, 4), ("role", 4, 5)]
+    cases = [
+        ([5, 6, 7, 8, 0], [("role", 0, 1), ("user", 1, 2), ("role", 2, 3), ("assistant", 3, 5)]),
+        DIALOGUE,
+        *(([8, 9, 7, 6, 5, 4], [*start, (last, 5, 6)]) for last in ("assistant", "user")),
+    ]
+    for ids, spans in cases:
+        wanted = labels_of(ids, spans, kinds)[1:]
+        answer.expect(wanted, ids, spans, hint=hint, mistakes=mistakes)
 
 
-@exercise("8.7")
-def moved(answer):
+@exercise("8.5", forbid=["gptbook"])
+def make_batch(answer):
+    hint = "Two tensors of torch.long: inputs leave out the last id, targets the first label."
+    cases = [([[1, 2, 3], [3, 2, 1]], [[1, 2, 3], [OFF, OFF, OFF]], 0)]
+    rows = [[6, 0], [9, 5, 0], [4, 7, 8, 5, 0], [2, 3, 1, 0]]  # the third is the longest
+    labels = [[OFF, 0], [OFF, 5, 0], [OFF, OFF, 8, 5, 0], [OFF, OFF, 1, 0]]
+    cases += [(rows, labels, pad_id) for pad_id in (1, 0, 9, 5)]
+    for arguments in cases:
+        wanted, other = batch(*arguments), batch(*arguments, padded_first=True)
+        # Filled up first and shifted then, a short row keeps its last id as an input. Its target
+        # is −100, so that nothing is learned from it: that is right, too.
+        with suppress(NotYet, TypeError, IndexError):  # what is wrong is reported below
+            wanted = other if agrees(answer(*arguments)[0], other[0]) else wanted
+        answer.expect(wanted, *arguments, same=equal, hint=hint, mistakes=BATCH_SLIPS)
+
+
+@exercise("8.6", forbid=["gptbook"])
+def wilson(answer):
+    z = 1.96
+
     def same(got, wanted):
-        return len(got) == 2 and all(
-            close(float(g), w, 1e-5) for g, w in zip(got, wanted, strict=True)
-        )
+        return len(got) == 2 and all(map(close, got, wanted))
 
-    hint = "ΔM: the mean over rows of | ‖after‖ − ‖before‖ |. ΔD: the mean of 1 − cosine."
-    for out, inside, _ in SHAPES:
-        before, step = drawn((out, inside), (out, inside), seed=5)
-        for after in (before + 0.3 * step, 2 * before, -before):
-            length = (after.norm(dim=1) - before.norm(dim=1)).abs().mean()
-            turn = (1 - F.cosine_similarity(before, after, dim=1)).mean()
-            answer.expect((length.item(), turn.item()), before, after, same=same, hint=hint)
+    def ends(r, n, z=1.96, power=0.5):
+        middle = (r + z**2 / 2) / (n + z**2)
+        reach = z / (n + z**2) * (r * (n - r) / n + z**2 / 4) ** power
+        return middle - reach, middle + reach
+
+    def simple(r, n):
+        p, reach = r / n, z * (r / n * (1 - r / n) / n) ** 0.5
+        return p - reach, p + reach
+
+    def reach_twice(r, n):
+        low, high = ends(r, n)
+        return (low + high) / 2, (high - low) / 2
+
+    rounded = "Not rounded, says the exercise: the last digits are missing."
+    mistakes = [
+        (simple, "This is the simple formula, p ± 1.96 · √(p(1 − p)/n); for r = n it has no width "
+         "at all."),
+        (lambda r, n: ends(r, n)[::-1], "The lower end comes first."),
+        (lambda r, n: ends(r, n, power=1), "The root is missing."),
+        (lambda r, n: ends(r, n, z=2.58), "z is 1.96 for 95 %; 2.58 would be for 99 %."),
+        (lambda r, n: ends(n - r, n), "This is the interval of the wrong ones, n − r."),
+        (reach_twice, "These are the middle and the reach; return the two ends."),
+        (lambda r, n: tuple(100 * end for end in ends(r, n)), "Fractions between 0 and 1, not "
+         "per cent."),
+        *[(lambda r, n, d=d: tuple(round(end, d) for end in ends(r, n)), rounded)
+          for d in (2, 3, 4)],
+    ]  # fmt: skip
+    hint = "Return (low, high): the middle minus the reach, the middle plus the reach."
+    for r, n in ((9, 10), (0, 20), (20, 20), (50, 100), (1, 1)):
+        wanted = confidence_interval(r, n)
+        answer.expect(wanted, r, n, same=same, hint=hint, mistakes=mistakes)
+
+
+@exercise("8.7", forbid=["gptbook"])
+def equal_weight_loss(answer):
+    losses = torch.tensor([[1.0, 2.0, 4.0, 8.0], [3.0, 5.0, 100.0, 1000.0]])
+    targets = torch.tensor([[4, 4, 4, 0], [4, 0, OFF, OFF]])
+    response = torch.tensor([[False, False, False, True], [False, True, True, True]])
+
+    def means(losses, *parts):
+        return sum((losses * part).sum() / part.sum().clamp(min=1) for part in parts)
+
+    def parts(targets, response):
+        return (targets != OFF) & response, (targets != OFF) & ~response
+
+    mistakes = [
+        (lambda x, t, r: x[t != OFF].mean(), "This is one mean over all tokens that count; the "
+         "control has two, of the responses and of the others, and adds them."),
+        (lambda x, t, r: x.mean(), "Padding, with the target −100, is in this mean."),
+        (lambda x, t, r: means(x, r, ~r), "Padding is in these means: where the target is −100, "
+         "nothing counts, whatever is_response says."),
+        (lambda x, t, r: means(x, parts(t, r)[0]), "The other tokens that count are missing."),
+        (lambda x, t, r: means(x, parts(t, r)[1]), "The responses are missing."),
+        (lambda x, t, r: means(x, *parts(t, r)) / 2, "Add the two means; do not average them."),
+        (lambda x, t, r: sum(x[part].sum() for part in parts(t, r)), "These are sums: divide each "
+         "by the number of its tokens."),
+        (lambda x, t, r: sum(x[part].mean() for part in parts(t, r)), "A mean over nothing is "
+         "0/0, nan; here it should be 0."),
+    ]  # fmt: skip
+    # Once with both kinds of tokens, then with one of them, then with none.
+    cases = {
+        9.0: (targets, "Responses that count: 8 and 5. Others that count: 1, 2, 4 and 3."),
+        6.5: (targets.masked_fill(~response, OFF), "Only responses count here, 8 and 5."),
+        2.5: (targets.masked_fill(response, OFF), "No response counts here: the others are left."),
+        0.0: (torch.full_like(targets, OFF), "A mean over nothing is 0 here."),
+    }
+    for wanted, (goal, hint) in cases.items():
+        arguments = (losses, goal, response)
+        result = torch.tensor(wanted)
+        answer.expect(result, *arguments, same=alike, hint=hint, mistakes=mistakes)
+    for goal, _ in cases.values():
+        leaf = losses.clone().requires_grad_()
+        [gradient] = torch.autograd.grad(means(leaf, *parts(goal, response)), leaf)
+        hint = "Padding must have no gradient."
+        if not (goal != OFF).any():
+            hint = "Also a mean over nothing must come from `losses`: a sum over no tokens is 0."
+        answer.differentiates(gradient, losses, goal, response, hint=hint)

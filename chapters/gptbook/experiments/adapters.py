@@ -1,9 +1,9 @@
 """LoRA, DoRA and MoRA side by side: `python -m gptbook.experiments.adapters` compares.
 
-Finetunes the base model on chapter 6's instructions, fully and with adapters of several kinds,
+Finetunes the base model on chapter 8's instructions, fully and with adapters of several kinds,
 ranks and targets. Each is tried at each of `LEARNING_RATES` (`FULL_LEARNING_RATES` for full
 finetuning, which wants smaller ones); at the one that was best on validation it is run with
-`SEEDS`, and measured on what is held out. Chapters 7 to 9 draw from it. Writes
+`SEEDS`, and measured on what is held out. Chapters 9 to 11 draw from it. Writes
 chapters/results/adapters.json after each run, and skips runs that are in it already.
 """
 

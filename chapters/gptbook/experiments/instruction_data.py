@@ -1,4 +1,4 @@
-"""Writes the entries of chapter 6: `python -m gptbook.experiments.instruction_data`.
+"""Writes the entries of chapter 8: `python -m gptbook.experiments.instruction_data`.
 
 One JSON list for each split, in the folder gptbook/assets/instructions.
 """

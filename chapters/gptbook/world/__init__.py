@@ -1,4 +1,4 @@
-"""The small world: its people, what is told of them, instructions about it; chapters 5, 6."""
+"""The small world: its people, what is told of them, instructions about it; chapters 7, 8."""
 
 from gptbook.world.draw import SPLITS, is_new
 from gptbook.world.entries import load_examples, make_entries

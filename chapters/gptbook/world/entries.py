@@ -1,4 +1,4 @@
-"""Entries for instruction finetuning, and how some of them are held out; chapter 6 uses them.
+"""Entries for instruction finetuning, and how some of them are held out; chapter 8 uses them.
 
 Two kinds are held out: new combinations of words that are known from training, and items about
 words and people that never occur in it. (Pretraining has read of these, too.)

@@ -114,7 +114,7 @@ class World:
             yield " ".join(self.question(person, rng.choice(ATTRIBUTES)))
 
     def school(self, rng: Random) -> Iterator[str]:
-        """Somebody asks, and pupils answer: the tasks of chapter 6, without what it holds out."""
+        """Somebody asks, and pupils answer: the tasks of chapter 8, without what it holds out."""
         wordings = SENTENCES["school"]
         for _ in range(rng.randint(3, 5)):
             task = rng.choice(list(TASKS))
