@@ -220,5 +220,5 @@ def warmup_effect(answer):
     if verdict != wanted:
         raise NotYet(
             f'The mean of your differences is {found}; you say "{verdict}". The warm-up is clear '
-            "only if the interval does not hold 0, and helps if the loss is larger without it."
+            "only if the interval does not contain 0, and helps if the loss is larger without it."
         )
