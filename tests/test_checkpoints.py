@@ -211,6 +211,24 @@ def test_mixed_precision_goes_on_with_the_same_bits(path):
 # -- the file
 
 
+def test_a_folder_that_is_not_there_is_made_before_the_first_step(tmp_path):
+    path = tmp_path / "not" / "yet" / "run.safetensors"
+    run(path, steps=1, after_step=lambda done: None)
+    assert path.exists()
+
+
+def test_a_compiled_model_is_saved_under_its_own_names(path):
+    plain, compiled = new_model(), torch.compile(new_model(), backend="eager")
+    optimizer = make_optimizer(compiled, 1e-2)
+    save_checkpoint(path, compiled, optimizer, 3)
+    assert not any("_orig_mod" in name for name in load_file(path))
+    with torch.no_grad():
+        plain.final_norm.weight.zero_()
+    assert load_checkpoint(path, plain, make_optimizer(plain, 1e-2)) == 3
+    assert torch.equal(plain.final_norm.weight, compiled.final_norm.weight)
+    assert load_checkpoint(path, compiled, optimizer) == 3
+
+
 def test_tied_weights_are_stored_once(path):
     run(path)
     tensors = load_file(path)

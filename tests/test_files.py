@@ -4,8 +4,17 @@ import os
 import threading
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from gptbook.files import read_checked, remove_parts, write_checked, written_whole
+from gptbook.files import (
+    read_checked,
+    read_tensors,
+    refuse_nan,
+    remove_parts,
+    write_checked,
+    written_whole,
+)
 
 
 @pytest.fixture
@@ -23,6 +32,57 @@ def test_a_file_gets_its_name_at_the_end(path):
         assert part.name.endswith(".part")
     assert path.read_text() == "new"
     assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_a_file_has_the_mode_that_umask_gives_or_the_old_ones(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new.safetensors"
+    old.touch()
+    old.chmod(0o640)
+    before = os.umask(0o022)
+    try:
+        with written_whole(new) as part:
+            save_file({"x": torch.zeros(2)}, part)
+        with written_whole(old) as part:
+            save_file({"x": torch.zeros(2)}, part)
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in (new, old)] == [0o644, 0o640]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n", "git lfs pull"),
+        (b"\n<!DOCTYPE html>\n<html><title>404</title>", "web page"),
+        (b"<html>", "web page"),
+        (b"\0" * 50, "not a whole safetensors file"),
+    ],
+)
+def test_what_stands_in_place_of_tensors_is_recognised(path, content, said):
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=said):
+        read_tensors(path)
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_tensors_are_mapped_where_a_mapped_file_can_be_replaced(path, monkeypatch, mapped):
+    monkeypatch.setattr("gptbook.files.MAPPED", mapped)
+    save_file({"x": torch.arange(10_000.0)}, path, metadata={"a": "b"})
+    metadata, tensors = read_tensors(path)
+    with path.open("rb+") as file:  # in place, which nobody should do
+        file.seek(-40_000, os.SEEK_END)
+        file.write(b"\0" * 40_000)
+    assert metadata == {"a": "b"}
+    assert (tensors["x"][-1] == 0) == mapped
+
+
+def test_nan_is_not_saved():
+    good = {"a": torch.zeros(2), "b": torch.ones(2, dtype=torch.int64)}
+    refuse_nan(good)
+    for odd in (torch.nan, torch.inf, -torch.inf):
+        with pytest.raises(ValueError, match="b holds NaN or infinity"):
+            refuse_nan(good | {"b": torch.tensor([0.0, odd])})
 
 
 def broken(*_):

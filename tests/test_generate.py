@@ -209,6 +209,26 @@ def test_the_mode_of_the_model_is_kept(pair, prompts):
         assert model.training is training
 
 
+def test_every_part_gets_its_own_mode_back(pair, prompts):
+    model, _ = pair
+    model.train()
+    model.blocks[0].eval()
+    generate(model, prompts, 1)
+    assert model.training
+    assert not model.blocks[0].training
+    assert model.blocks[1].training
+    model.train()
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 1.0}, {"use_cache": False}])
+def test_logits_that_are_nan_are_refused(pair, prompts, options):
+    broken = copy.deepcopy(pair[0])
+    with torch.no_grad():
+        broken.final_norm.bias[0] = torch.nan
+    with pytest.raises(ValueError, match="logits for token 4 are NaN"):
+        generate(broken, prompts[:, :4], 3, **options)
+
+
 LOGITS = torch.tensor([[2.0, 0.0, 1.0, -1.0]]).log_softmax(-1)
 
 

@@ -201,7 +201,7 @@ def test_other_words_for_the_same_architecture_are_good(folder, saved, option, v
 
 
 def test_what_a_configuration_leaves_out_is_as_in_transformers(folder):
-    for option, values in gptbook.gpt2.SUPPORTED.items():
+    for option, values in gptbook.gpt2_format.SUPPORTED.items():
         assert getattr(GPT2Config(), option) in values
         change_config(folder, **{option: "gone"})
     assert load_gpt2(folder).config == CONFIG

@@ -30,6 +30,7 @@ IMPORTS = {
     # the ground
     "bf16": "",
     "device": "bf16",
+    "modes": "",
     "files": "",
     "download": "files",
     "plots": "",
@@ -41,11 +42,12 @@ IMPORTS = {
     "data": "tokenizer",
     "attention": "",
     "model": "attention",
-    "generate": "attention model",
-    "scoring": "tokenizer",
-    "gpt2": "download files model",
-    "checkpoints": "device files",
-    "training": "checkpoints data device",
+    "generate": "attention model modes",
+    "scoring": "modes tokenizer",
+    "gpt2_format": "files model",
+    "gpt2": "download files gpt2_format model modes",
+    "checkpoints": "device files modes",
+    "training": "checkpoints data device modes",
     "entry_files": "",
     "instructions": "data entry_files generate model scoring tokenizer",
     # the small world
@@ -64,11 +66,11 @@ IMPORTS = {
     "adapters.inject": "adapters.base",
     "adapters.lora": "adapters.base",
     "adapters.in_place": "",
-    "adapters.dora": "adapters.in_place adapters.lora",
+    "adapters.dora": "adapters.base adapters.in_place adapters.lora",
     "adapters.mora": "adapters.base",
-    "adapters.peft_format": "gpt2",
+    "adapters.peft_format": "gpt2_format",
     "adapters.peft_files": "adapters.base adapters.dora adapters.inject adapters.lora"
-    " adapters.mora adapters.peft_format files",
+    " adapters.mora adapters.peft_format files modes",
     "adapters": "adapters.base adapters.dora adapters.inject adapters.lora adapters.mora"
     " adapters.peft_files",
 }
@@ -220,8 +222,17 @@ def test_nothing_runs_code_from_a_file(path):
 
 
 def dangerous(tree):
-    """What in a syntax tree could run code from a file: names, imports, and torch.load."""
+    """What in a syntax tree could run code from a file: names, imports, and torch.load.
+
+    torch.load may stand where it is called with weights_only=True: it then builds tensors only.
+    """
     found = set()
+    safe = {
+        id(node.func)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords)
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             found.add(node.id)
@@ -230,7 +241,7 @@ def dangerous(tree):
         elif isinstance(node, ast.ImportFrom):
             found.add((node.module or "").split(".")[0])
         elif isinstance(node, ast.Attribute) and ast.unparse(node) == "torch.load":
-            found.add("torch.load")
+            found |= set() if id(node) in safe else {"torch.load"}
     banned = {"pickle", "marshal", "shelve", "dill", "joblib", "exec", "eval", "torch.load"}
     return found & banned
 
@@ -242,6 +253,9 @@ def dangerous(tree):
         "import marshal as m",
         "eval(open(p).read())",
         "torch.load(p, weights_only=False)",
+        "torch.load(p)",
+        "torch.load(p, weights_only=True) or torch.load(p, weights_only=safe)",
+        "load = torch.load",
         "def f():\n    exec(text)",
     ],
 )

@@ -57,7 +57,10 @@ TAUGHT = {
 # What a text may leave out of a class: how it is kept in files, which the text says in words.
 FOR_FILES = {
     "tokenizer": {"save", "load", "to_tiktoken", "from_tiktoken"},
-    "adapters": {"peft_config", "peft_tensors", "from_peft", "load_peft"},
+    "adapters": {
+        *("peft_config", "peft_tensors", "from_peft", "load_peft"),
+        *("weight", "bias", "in_features", "out_features"),  # which other tools look at
+    },
 }
 
 

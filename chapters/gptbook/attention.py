@@ -51,10 +51,12 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> T
     T, S = q.shape[2], k.shape[2]
     if q.dtype == torch.bfloat16 and q.device.type == "cpu" and S == T and dropout == 0:
         return two_block_attention(q, k, v)
-    mask = None
-    if S > T > 1:  # query t is at position S - T + t
+    if S == T:
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+    mask = None  # a single token may look at all
+    if T > 1:  # query t is at position S - T + t
         mask = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
-    return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=S == T)
+    return F.scaled_dot_product_attention(q, k, v, mask, dropout)
 
 
 def two_block_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

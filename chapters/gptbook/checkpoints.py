@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from gptbook.device import random_state, set_random_state
 from gptbook.files import read_tensors, remove_parts, written_whole
+from gptbook.modes import unwrapped
 
 FILE_FORMAT = "gptbook-checkpoint-1"
 Batch = tuple[Tensor, Tensor]  # inputs and targets
@@ -27,6 +28,7 @@ def save_checkpoint(
     `optimizer`, the states of torch's random generators and the number of steps done. `notes` is
     anything that JSON can hold, such as {"losses": [2.5, 2.25]}.
     """
+    model = unwrapped(model)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     tensors = {f"model.{name}": value for name, value in _tensors(model).items()}
     for parameter, state in optimizer.state.items():
@@ -53,7 +55,7 @@ def load_checkpoint(path: str | Path, model: nn.Module, optimizer: Optimizer) ->
     truncated or no checkpoint, or if the model has other parameters. On the CPU the next step gives
     the same bits as without a break.
     """
-    content, saved = _read(path)
+    model, (content, saved) = unwrapped(model), _read(path)
     parameters, wanted = dict(model.named_parameters()), _tensors(model)
     found = {name.removeprefix("model."): t for name, t in saved.items() if name[:6] == "model."}
     if differ := sorted(wanted.keys() ^ found.keys()):
@@ -140,6 +142,7 @@ class SavedRun:
         self.path, self.model, self.optimizer, self.options = path, model, optimizer, options
         self.batches = CountedBatches(batches)
         self.losses: list[float] = []
+        Path(path).parent.mkdir(parents=True, exist_ok=True)  # now, not at the first save
         remove_parts(path)
         if Path(path).exists():
             self._resume()
@@ -173,6 +176,7 @@ def options_of(
     model: nn.Module, optimizer: Optimizer, loss_fn: Callable[..., Any]
 ) -> dict[str, Any]:
     """What a `SavedRun` compares of a model, an optimizer and a loss function."""
+    model = unwrapped(model)
     trained = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
     return {
         "config": str(getattr(model, "config", None)),

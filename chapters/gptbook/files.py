@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 ASSETS = Path(__file__).parent / "assets"  # what comes with the book: words, tokenizer, base model
+MAPPED = os.name != "nt"  # whether files of tensors are mapped into memory, and not read
 
 
 @contextmanager
@@ -26,7 +27,10 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
+        part.touch()
+        mode = (path if path.exists() else part).stat().st_mode  # the old file's, or umask's
         yield part
+        part.chmod(mode)  # safetensors would leave it to the owner alone
         with part.open("rb+") as file:
             os.fsync(file.fileno())  # on the disk first, so that not even a power cut leaves half
         os.replace(part, path)
@@ -65,13 +69,38 @@ def read_tensors(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Return (metadata, {name: tensor}) of a safetensors file; ValueError if it is not whole.
 
     The tensors are mapped: their memory is the file's until they are written to, and then their
-    own. The file never changes.
+    own. The file never changes. On Windows, where a mapped file cannot be replaced, they are read.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if not MAPPED:
+                tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+            return file.metadata() or {}, tensors
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file: {error}") from None
+        raise ValueError(
+            f"{path} is not a whole safetensors file: {what_else(path, error)}"
+        ) from None
+
+
+def refuse_nan(tensors: Mapping[str, Tensor]) -> None:
+    """Raise ValueError if a tensor that is to be saved holds NaN or infinity."""
+    if odd := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise ValueError(
+            f"nothing is saved: {odd[0]} holds NaN or infinity, and so do {len(odd) - 1} more of "
+            f"{len(tensors)} tensors; what was saved before is left as it is"
+        )
+
+
+def what_else(path: str | Path, error: Exception) -> str:
+    """What a file is that cannot be read, and what would do, where its first bytes tell."""
+    with Path(path).open("rb") as file:
+        start = file.read(200).lstrip().lower()
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS; fetch the file itself with `git lfs pull`"
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "it is a web page, perhaps of a failed download; download the file itself"
+    return str(error)
 
 
 def digest(content: Any) -> str:

@@ -9,6 +9,7 @@ from torch import Generator, Tensor, nn
 
 from gptbook.attention import KVCache
 from gptbook.model import GPT
+from gptbook.modes import evaluating
 
 Ids = TypeVar("Ids", Tensor, list)  # what `generate` takes, it gives back
 
@@ -138,7 +139,10 @@ def continue_rows(
     seen = 0  # how many tokens the caches hold
     with torch.inference_mode():  # no gradients, and less bookkeeping than under no_grad
         for t in range(min(lengths), total):
-            chosen = choose(model(text[:, seen:t], caches)[:, -1])  # (B,)
+            logits = model(text[:, seen:t], caches)[:, -1]  # (B, V)
+            if logits.isnan().any():  # the largest of them would be id 0, or whichever is first
+                raise ValueError(f"the model's logits for token {t} are NaN; are its weights?")
+            chosen = choose(logits)  # (B,)
             if t < max(lengths):
                 chosen = chosen.where(first <= t, text[:, t])
             text[:, t] = chosen
@@ -180,12 +184,8 @@ def generate(
     choose = partial(
         pick_next, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator
     )
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         text, stop = continue_rows(model, prompts, max_new_tokens, choose, eos_id, use_cache)
-    finally:
-        model.train(was_training)
     if isinstance(ids, Tensor):
         return text[:, : stop.max()]
     return [row[:end] for row, end in zip(text, stop, strict=True)]

@@ -1,12 +1,10 @@
 """GPT-2's released weights, and the way to and from transformers' folder format; chapter 7.
 
-Weights: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners". The files hold
-the matrices of linear layers as (in, out); ours are their transposes, (out, in).
+Weights: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners".
 """
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +15,10 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from gptbook.download import cache_folder, download
-from gptbook.files import ASSETS, read_tensors, written_whole
+from gptbook.files import ASSETS, refuse_nan, written_whole
+from gptbook.gpt2_format import config_of, read_config, read_weights, tensor_names
 from gptbook.model import GPT, GPTConfig
+from gptbook.modes import unwrapped
 
 # Revision and SHA-256 of model.safetensors in openai-community/<name> on the Hugging Face hub.
 RELEASED = {
@@ -40,26 +40,6 @@ RELEASED = {
     ),
 }
 BOOK = ASSETS / "base"
-TOP = {"wte": "token_embedding", "wpe": "position_embedding", "ln_f": "final_norm"}
-IN_BLOCK = {
-    "ln_1": "norm1",
-    "attn.c_attn": "attention.qkv",
-    "attn.c_proj": "attention.out",
-    "ln_2": "norm2",
-    "mlp.c_fc": "feed_forward.up",
-    "mlp.c_proj": "feed_forward.down",
-}
-# What of transformers' configuration changes the result, and the values that our GPT computes with.
-SUPPORTED = {
-    "model_type": ("gpt2",),
-    "activation_function": ("gelu_new", "gelu_pytorch_tanh"),  # two names of the same function
-    "layer_norm_epsilon": (1e-5,),
-    "tie_word_embeddings": (True,),
-    "scale_attn_weights": (True,),
-    "scale_attn_by_inverse_layer_idx": (False,),
-    "reorder_and_upcast_attn": (False,),
-    "add_cross_attention": (False,),
-}
 
 
 def load_gpt2(source: str | Path, num_heads: int | None = None, dropout: float = 0.0) -> GPT:
@@ -67,9 +47,10 @@ def load_gpt2(source: str | Path, num_heads: int | None = None, dropout: float =
 
     `source` is "book", the base model of this book; or "gpt2", "gpt2-medium", "gpt2-large" or
     "gpt2-xl", which are downloaded once (0.5, 1.5, 3.2 and 6.4 GB); or a folder of transformers'
-    (config.json and model.safetensors; write "./gpt2" for one with such a name); or a .safetensors
-    file alone, whose tensors tell the shape except for the number of heads: `num_heads`, by default
-    as wide as GPT-2's, 64. `dropout` is that of further training.
+    (config.json and model.safetensors, or several files and their index; write "./gpt2" for one
+    with such a name); or a .safetensors file alone, whose tensors tell the shape except for the
+    number of heads: `num_heads`, by default as wide as GPT-2's, 64. `dropout` is that of further
+    training.
 
     float32 files are mapped, not read: a weight takes memory when it is used. Training changes the
     model and never the file, which may be deleted or replaced meanwhile, but not overwritten in
@@ -84,14 +65,15 @@ def load_gpt2(source: str | Path, num_heads: int | None = None, dropout: float =
         path = BOOK if source == "book" else Path(source)
     config = None
     if path.is_dir():
-        config, path = _read_config(path / "config.json", dropout), path / "model.safetensors"
+        config, path = read_config(path / "config.json", dropout), path / "model.safetensors"
         if num_heads not in (None, config.num_heads):
             raise ValueError(f"num_heads={num_heads}, but {source} says {config.num_heads}")
-    if not path.is_file():
+    tensors = read_weights(path)
+    if tensors is None:
         raise FileNotFoundError(
             f"{path} is not there; load_gpt2 takes a folder with config.json and model.safetensors "
-            f"(in one piece), a .safetensors file, or one of {list(RELEASED)}")  # fmt: skip
-    _, tensors = read_tensors(path)
+            f"(in one piece or several), a .safetensors file, or one of {list(RELEASED)}"
+        )
     return _assemble(path, tensors, config, num_heads, dropout)
 
 
@@ -102,66 +84,26 @@ def save_gpt2(model: GPT, folder: str | Path, eos_id: int | None = None) -> None
     written as zeros. `eos_id` tells transformers where its own generation ends. Raises ValueError
     for a model that is not a plain `GPT`, with adapters for example: merge them first.
     """
+    model = unwrapped(model)
     _refuse_other_models(model)
     config, tensors = model.config, {}
     state = model.state_dict()
-    for theirs, ours, transposed in _names(config.num_layers):
+    for theirs, ours, transposed in tensor_names(config.num_layers):
         if ours not in state:  # a GPT without qkv_bias
             state[ours] = state[ours.replace("bias", "weight")].new_zeros(3 * config.embed_dim)
         tensor = state[ours].T if transposed else state[ours]
         tensors[f"transformer.{theirs}"] = tensor.cpu().contiguous()
-    told = {
-        "architectures": ["GPT2LMHeadModel"],
-        "vocab_size": config.vocab_size, "n_positions": config.context_length,
-        "n_embd": config.embed_dim, "n_layer": config.num_layers, "n_head": config.num_heads,
-        **{f"{where}_pdrop": config.dropout for where in ("resid", "embd", "attn")},
-        "bos_token_id": eos_id,
-        "eos_token_id": eos_id,
-        "dtype": str(state["token_embedding.weight"].dtype).removeprefix("torch."),
-        **{option: values[0] for option, values in SUPPORTED.items()},
-    }  # fmt: skip
+    told = config_of(config, state["token_embedding.weight"].dtype, eos_id)
+    refuse_nan(tensors)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with written_whole(folder / "model.safetensors") as part:
         save_file(tensors, part, metadata={"format": "pt"})
     with written_whole(folder / "config.json") as part:
         part.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    # Where another model was saved before, its end of text must not outlive it.
-    (folder / "generation_config.json").unlink(missing_ok=True)
-
-
-def _names(num_layers: int) -> Iterator[tuple[str, str, bool]]:
-    """(transformers' name, ours, whether transposed) of every tensor of a GPT-2."""
-    pairs = [*TOP.items()]
-    for i in range(num_layers):
-        pairs += [(f"h.{i}.{theirs}", f"blocks.{i}.{ours}") for theirs, ours in IN_BLOCK.items()]
-    for theirs, ours in pairs:
-        linear = theirs.rsplit(".", 1)[-1].startswith("c_")
-        yield f"{theirs}.weight", f"{ours}.weight", linear
-        if theirs not in ("wte", "wpe"):
-            yield f"{theirs}.bias", f"{ours}.bias", False
-
-
-def _read_config(path: Path, dropout: float) -> GPTConfig:
-    """The `GPTConfig` of transformers' config.json."""
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
-    needed = "vocab_size", "n_positions", "n_embd", "n_layer", "n_head"
-    if missing := [name for name in needed if name not in told]:
-        raise ValueError(f"{path} is no configuration of a GPT-2: it lacks {missing}")
-    if wrong := {name: told[name] for name in needed if type(told[name]) is not int}:
-        raise ValueError(f"{path} has {wrong}; wanted are whole numbers")
-    if told["n_head"] < 1 or told["n_embd"] % told["n_head"]:
-        raise ValueError(f"{path}: n_head={told['n_head']} heads do not share {told['n_embd']}")
-    for option, values in SUPPORTED.items():
-        if (value := told.get(option, values[0])) not in values:
-            raise ValueError(f"{path} has {option}={value!r}; this GPT does {values[0]!r} only")
-    if (inner := told.get("n_inner")) not in (None, 4 * told["n_embd"]):
-        raise ValueError(f"{path} has n_inner={inner}; this GPT does 4 * n_embd only")
-    vocab_size, context, width, depth, heads = (told[name] for name in needed)
-    return GPTConfig(vocab_size, context, width, depth, heads, dropout)
+    # Where another model was saved before, its end of text and its pieces must not outlive it.
+    for left in ("generation_config.json", "model.safetensors.index.json"):
+        (folder / left).unlink(missing_ok=True)
 
 
 def _assemble(
@@ -191,7 +133,7 @@ def _assemble(
         config = GPTConfig(vocab_size, context, width, depth, heads, dropout)
     model = _without_memory(config)
     wanted, state = model.state_dict(), {}
-    names = list(_names(config.num_layers))
+    names = list(tensor_names(config.num_layers))
     if differ := sorted({theirs for theirs, *_ in names} ^ found.keys()):
         word = "lacks" if differ[0] not in found else "has the unknown"
         raise ValueError(f"{path} {word} {differ[0]} ({len(differ)} tensors differ)")

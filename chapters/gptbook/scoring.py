@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from gptbook.modes import evaluating
 from gptbook.tokenizer import BPETokenizer
 
 
@@ -25,12 +26,11 @@ def greedy_matches(
     of its tokens is the most likely one after the true tokens before it. Raises ValueError for a
     row that is longer than the model's context.
     """
-    device, was_training = next(model.parameters()).device, model.training
+    device = next(model.parameters()).device
     pairs = [(torch.as_tensor(row), s) for row, s in zip(rows, starts, strict=True)]
     order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]))  # so that little is padded
     found = [False] * len(pairs)
-    model.eval()
-    try:
+    with evaluating(model):
         for first in range(0, len(order), batch_size):
             chosen = order[first : first + batch_size]
             # Padding stands at the end, where no earlier position can see it.
@@ -39,8 +39,6 @@ def greedy_matches(
             for i, likely in zip(chosen, best, strict=True):
                 row, start = pairs[i]
                 found[i] = torch.equal(likely[start - 1 : len(row) - 1], row[start:])
-    finally:
-        model.train(was_training)
     return found
 
 

@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from tqdm import tqdm
 from gptbook.checkpoints import Batch, SavedRun, options_of
 from gptbook.data import IGNORE_INDEX
 from gptbook.device import autocast, same_randomness
+from gptbook.modes import evaluating
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]  # of logits and targets
 
@@ -36,12 +37,14 @@ def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
 def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
     """Rise linearly to `peak` in `warmup` steps, then fall along a cosine to a tenth at the end.
 
+    From the last of the `steps` on, it stays there.
+
     >>> [round(learning_rate(step, 101, peak=1.0, warmup=1), 3) for step in (0, 50, 100)]
     [1.0, 0.557, 0.1]
     """
     if step < warmup:
         return peak * (step + 1) / warmup
-    progress = (step - warmup) / max(1, steps - 1 - warmup)
+    progress = min(1.0, (step - warmup) / max(1, steps - 1 - warmup))
     return peak * (0.55 + 0.45 * math.cos(math.pi * progress))
 
 
@@ -82,17 +85,19 @@ def accumulate_gradients(
 
     A batch counts by its part of the targets that count, so that four batches of four rows give
     what one of sixteen would. With `mixed`, the model computes in bf16 where the device can, and
-    the loss in float32 all the same.
+    the loss in float32 all the same. Raises ValueError if no target counts in any of them.
     """
     device = next(model.parameters()).device
     counts = [(targets != IGNORE_INDEX).sum().item() for _, targets in batches]
+    if not any(counts):
+        raise ValueError("no target counts in this step: its batches would teach nothing")
     total = 0.0
     for (inputs, targets), count in zip(batches, counts, strict=True):
         with autocast(device, mixed):
             logits = model(inputs.to(device))
             loss = loss_fn(logits.float() if mixed else logits, targets.to(device))
         if len(batches) > 1:
-            loss = loss * (count / max(1, sum(counts)))
+            loss = loss * (count / sum(counts))
         loss.backward()
         total += loss.item()
     return total
@@ -100,7 +105,7 @@ def accumulate_gradients(
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train.
+    """How to train; numbers of NumPy become Python's, as a checkpoint needs them.
 
     Raises ValueError unless steps >= 0, 0 <= warmup < steps, max_norm > 0, accumulate >= 1
     and save_every >= 1.
@@ -116,6 +121,9 @@ class TrainConfig:
     save_every: int = 200  # steps from one checkpoint to the next
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            object.__setattr__(self, field.name, value.item() if hasattr(value, "item") else value)
         steps, warmup, max_norm = self.steps, self.warmup_steps, self.max_norm
         if steps < 0 or not 0 <= warmup < max(steps, 1) or max_norm <= 0:
             raise ValueError(
@@ -155,8 +163,9 @@ def train(
     `after_step(done)` is called with the number of steps done after each; it may evaluate the
     model and draw random numbers of torch's without changing the run.
 
-    Raises ValueError for a loader without batches, and if the checkpoint is of a run with another
-    config or other data.
+    Raises ValueError for a loader without batches, for a step without a target that counts, and if
+    the checkpoint is of a run with another config or other data; FloatingPointError, before the
+    weights change, if a loss or a gradient is not finite. What was saved last stays.
     """
     device = next(model.parameters()).device
     optimizer = make_optimizer(model, config.lr, config.weight_decay)
@@ -176,7 +185,12 @@ def train(
             optimizer.zero_grad()
             parts = list(islice(batches, config.accumulate))
             losses.append(accumulate_gradients(model, parts, loss_fn, config.mixed))
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_norm)
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_norm)
+            if not math.isfinite(losses[-1]) or not norm.isfinite():
+                raise FloatingPointError(
+                    f"step {step + 1}: the loss is {losses[-1]} and the gradient's norm {norm}. "
+                    "The weights are as they were before it; a lower learning rate may help"
+                )
             optimizer.step()
             bar.set_postfix_str(f"loss {sum(losses[-50:]) / len(losses[-50:]):.3f}", refresh=False)
             bar.update()
@@ -200,16 +214,12 @@ def progress_bar(steps: int, done: int = 0) -> tqdm:
 def evaluate(model: nn.Module, loader: Iterable[Batch]) -> float:
     """Return the mean loss in nats per token over all batches of `loader`, without dropout."""
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     total, count = 0.0, 0
-    try:
+    with evaluating(model):
         for inputs, targets in loader:
             counted = int((targets != IGNORE_INDEX).sum())
             loss = next_token_loss(model(inputs.to(device)), targets.to(device))
             total, count = total + loss.item() * counted, count + counted
-    finally:
-        model.train(was_training)
     if count == 0:
         raise ValueError("the loader gave no target that counts")
     return total / count

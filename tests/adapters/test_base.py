@@ -9,14 +9,18 @@ from torch import nn
 from gptbook.adapters import (
     LoRALinear,
     adapter_parameters,
+    adapters_of,
+    adapters_off,
     add_adapters,
+    load_adapters,
     merge_adapters,
+    save_adapters,
     unmerge_adapters,
 )
 from gptbook.device import autocast, bf16_works
 from gptbook.gpt2 import load_gpt2
 from gptbook.training import TrainConfig, train
-from tests.adapters.helpers import IDS, KINDS, adapted, kinds
+from tests.adapters.helpers import IDS, KINDS, NAMES, adapted, kinds
 
 
 @kinds
@@ -131,3 +135,78 @@ def test_a_checkpoint_belongs_to_the_options_of_its_adapters(folder, tmp_path):
             train(model, data, TrainConfig(2), checkpoint=tmp_path / "run")
     with pytest.raises(ValueError, match=r"alpha=8.*alpha=80"):
         train(model, data, TrainConfig(2), checkpoint=tmp_path / "run")
+
+
+@kinds
+def test_new_adapters_take_the_mode_of_their_layer(folder, tmp_path, kind):
+    model = adapted(folder, kind, dropout=0.5)
+    assert all(adapter.training for adapter in adapters_of(model.train()).values())
+    layer, options = KINDS[kind]
+    still = load_gpt2(folder).eval()
+    add_adapters(still, layer, "attention.qkv", **options, dropout=0.5)
+    save_adapters(model.float(), tmp_path)
+    loaded = load_adapters(load_gpt2(folder).eval(), tmp_path)
+    for model in (still, loaded):
+        assert not any(module.training for module in model.modules())
+        assert torch.equal(model(IDS), model(IDS))
+
+
+@kinds
+def test_adapters_can_be_switched_off_for_a_while(folder, kind):
+    model, plain = adapted(folder, kind).eval(), load_gpt2(folder).double()
+    with adapters_off(model):
+        assert torch.equal(model(IDS), plain(IDS))
+        with adapters_off(model):  # one inside the other
+            pass
+        assert torch.equal(model(IDS), plain(IDS))
+    assert not torch.allclose(model(IDS), plain(IDS))
+    with pytest.raises(KeyError), adapters_off(model):
+        raise KeyError
+    assert not torch.allclose(model(IDS), plain(IDS))
+    merge_adapters(model)
+    with pytest.raises(ValueError, match="is merged"), adapters_off(model):
+        pass
+
+
+@kinds
+def test_an_adapter_shows_what_its_layer_shows(kind):
+    layer, options = KINDS[kind]
+    base = nn.Linear(6, 8)
+    adapter = layer(base, **options | {"rank": 2})
+    assert adapter.weight is base.weight
+    assert adapter.bias is base.bias
+    assert (adapter.in_features, adapter.out_features) == (6, 8)
+    assert {name for name, _ in adapter.named_parameters() if "base" in name} == {
+        "base.weight",
+        "base.bias",
+    }
+
+
+@kinds
+def test_before_training_the_output_is_exactly_that_of_the_base(folder, kind):
+    layer, options = KINDS[kind]
+    model = add_adapters(load_gpt2(folder), layer, tuple(NAMES), **options).eval()
+    with torch.no_grad():
+        assert torch.equal(model(IDS), load_gpt2(folder)(IDS))
+
+
+@kinds
+@pytest.mark.parametrize("training", [True, False])
+def test_adapters_in_float32_on_a_base_in_bf16(folder, kind, training):
+    model = adapted(folder, kind).bfloat16().train(training)
+    exact = copy.deepcopy(model).float()
+    for parameter in adapter_parameters(model):
+        parameter.data = parameter.data.float()
+    own = copy.deepcopy(model)
+    y, wanted = model(IDS), exact(IDS)
+    assert y.dtype == torch.bfloat16
+    assert (y - wanted).norm() < 0.05 * wanted.norm()
+    y.float().square().mean().backward()
+    assert all(p.grad.dtype == torch.float32 for p in adapter_parameters(model))
+    merge_adapters(own)
+    assert {p.dtype for p in own.parameters() if p not in set(adapter_parameters(own))} == {
+        torch.bfloat16
+    }
+    merged = own.eval()(IDS)
+    assert merged.dtype == torch.bfloat16
+    assert (merged - wanted).norm() < 0.1 * wanted.norm()

@@ -1,11 +1,12 @@
 """Folders that peft loads, and that are loaded from peft; others are refused."""
 
 import json
+import os
 import warnings
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import AutoPeftModelForCausalLM, PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import GPT2LMHeadModel
 
@@ -192,3 +193,88 @@ def test_a_tensor_of_another_method_is_named(folder, tmp_path):
     save_file(tensors | {name: torch.zeros(2)}, path)
     with pytest.raises(ValueError, match=f"the unknown tensor {name}"):
         load_adapters(load_gpt2(folder), tmp_path)
+
+
+# -- what other versions of peft write
+
+
+def renamed(tensors, suffix):
+    """The names of older versions: with the adapter's name, or magnitudes as a weight."""
+    return {
+        key.replace(".weight", f"{suffix}.weight")
+        if "lora_magnitude" not in key
+        else key + suffix + ".weight": value
+        for key, value in tensors.items()
+    }
+
+
+@pytest.mark.parametrize("suffix", ["", ".default"])
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+def test_names_of_older_versions_are_understood(folder, tmp_path, kind, suffix):
+    model = adapted(folder, kind).float().eval()
+    save_adapters(model, tmp_path)
+    path = tmp_path / "adapter_model.safetensors"
+    save_file(renamed(load_file(path), suffix), path)
+    again = load_adapters(load_gpt2(folder), tmp_path).eval()
+    assert all(map(torch.equal, adapter_parameters(model), adapter_parameters(again)))
+
+
+def test_an_older_bin_file_is_read_without_running_code(folder, tmp_path):
+    model = adapted(folder, "dora").float().eval()
+    save_adapters(model, tmp_path)
+    path, older = tmp_path / "adapter_model.safetensors", tmp_path / "adapter_model.bin"
+    torch.save(load_file(path), older)
+    path.unlink()
+    again = load_adapters(load_gpt2(folder), tmp_path)
+    assert all(map(torch.equal, adapter_parameters(model), adapter_parameters(again)))
+    torch.save({"x": Mischief(tmp_path)}, older)
+    with pytest.raises(ValueError, match=r"adapter_model\.bin holds more than tensors"):
+        load_adapters(load_gpt2(folder), tmp_path)
+    assert not (tmp_path / "run").exists()
+    older.write_bytes(b"PK\x03\x04 half of it")
+    with pytest.raises(ValueError, match="or is not whole"):
+        load_adapters(load_gpt2(folder), tmp_path)
+
+
+class Mischief:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder / "run"),)
+
+
+def test_a_config_with_a_byte_order_mark(folder, tmp_path):
+    save_adapters(adapted(folder, "lora").float(), tmp_path)
+    path = tmp_path / "adapter_config.json"
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert adapters_of(load_adapters(load_gpt2(folder), tmp_path))
+
+
+def test_peft_finds_the_base_by_its_name(folder, tmp_path):
+    model = adapted(folder, "lora").float().eval()
+    save_adapters(model, tmp_path, base_name=str(folder))
+    theirs = AutoPeftModelForCausalLM.from_pretrained(tmp_path)
+    torch.testing.assert_close(theirs(IDS).logits, model(IDS), rtol=1e-5, atol=1e-5)
+
+
+def test_nan_is_not_saved_and_the_old_files_stay(folder, tmp_path):
+    model = adapted(folder, "lora").float()
+    save_adapters(model, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with torch.no_grad():
+        adapter_parameters(model)[0][0, 0] = torch.nan
+    with pytest.raises(ValueError, match="holds NaN"):
+        save_adapters(model, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_adapters_of_a_compiled_model_have_their_own_names(folder, tmp_path):
+    model = adapted(folder, "lora").float().eval()
+    compiled = torch.compile(model, backend="eager")
+    save_adapters(compiled, tmp_path)
+    fresh = torch.compile(load_gpt2(folder), backend="eager")
+    assert load_adapters(fresh, tmp_path) is fresh
+    torch.testing.assert_close(fresh.eval()(IDS), model(IDS))

@@ -59,7 +59,9 @@ def bits(x, add):
     return ((x.view(torch.int32) + add) & -65536).view(torch.float32)
 
 
-SPREAD = [0.5, -0.5, 0.1, 0.2, -0.1]
+WITH = [5.3, 5.5, 5.2, 5.4, 5.6]
+UNCLEAR = [5.8, 5.0, 5.3, 5.6, 5.5]  # without warm-up, minus WITH: both signs
+WORSE = [5.8, 6.1, 5.6, 5.95, 6.05]
 WRONG = {
     "6.1": [
         *foreseen.CROSS_ENTROPY_MISTAKES,
@@ -129,13 +131,15 @@ WRONG = {
         (lambda: (20, 20), "You predicted"),
     ],
     "6.8": [
-        (lambda: (SPREAD, "helps"), "interval"),
-        (lambda: ([0.5, 0.6, 0.4, 0.55, 0.45], "unclear"), "interval"),
-        (lambda: ([0.5, 0.6, 0.4, 0.55, 0.45], "hurts"), "interval"),
-        (lambda: ([0.5] * 5, "helps"), "are equal"),
-        (lambda: (SPREAD[:4], "unclear"), "five"),
-        (lambda: (SPREAD, "maybe"), "verdict"),
-        (lambda: ([5.1, 5.2, 5.3, 5.4, 5.5], "helps"), "above 2"),
+        (lambda: (UNCLEAR, WITH, "helps"), "interval"),
+        (lambda: (WORSE, WITH, "unclear"), "interval"),
+        (lambda: (WORSE, WITH, "hurts"), "larger without it"),
+        (lambda: ([5.5] * 5, WITH, "helps"), "are equal"),
+        (lambda: (WORSE[:4], WITH, "helps"), "five"),
+        (lambda: (WORSE, WITH, "maybe"), "verdict"),
+        (lambda: (WORSE, [0.1, 0.2, 0.3, 0.4, 0.5], "helps"), "near the plateau"),
+        (lambda: (WORSE, [2.1, 2.2, 2.3, 2.4, 2.5], "helps"), "near the plateau"),
+        (lambda: (WORSE, 3, "helps"), "two lists"),
         (lambda: 0.3, "Return"),
     ],
 }  # fmt: skip
@@ -156,8 +160,8 @@ RIGHT = [
     ("6.4", lambda: [0.1 / 0.05**0.5, 0.1 / 0.001**0.5]),
     ("6.5", rate),
     ("6.7", lambda: [22, 21]),
-    ("6.8", lambda: (torch.tensor(SPREAD), "unclear")),
-    ("6.8", lambda: ([-0.5, -0.6, -0.4, -0.55, -0.45], "hurts")),
+    ("6.8", lambda: (torch.tensor(UNCLEAR), WITH, "unclear")),
+    ("6.8", lambda: [WITH, WORSE, "hurts"]),
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from itertools import product
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -66,6 +67,9 @@ def test_every_mistake_is_one():
         given = [(SumModel(2 * random(6, 6, seed=s)), [1, 2], 2, 4) for s in range(6)]
         assert any(wrong(*each) != best_text(*each) for each in given), sentence
     given = (counting_model(), [3, 1], [[4, 5], [6], [7, 7, 2]])
-    for wrong, sentence in OPTIONS:
+    *others, (fails, _) = OPTIONS
+    with pytest.raises(RuntimeError, match="deepcopy"):
+        fails(*given)
+    for wrong, sentence in others:
         pairs = zip(wrong(*given), option_sums(*given), strict=True)
         assert max(abs(a - b) for a, b in pairs) > 0.01, sentence

@@ -72,3 +72,13 @@ def test_numbers_are_drawn_the_same_each_time():
     one, two = drawn((2,), (3,), seed=1), drawn((2,), (3,), seed=1)
     assert all(map(torch.equal, one, two))
     assert not torch.equal(one[0], drawn((2,))[0])
+
+
+def test_a_result_is_true_only_if_correct(registered):
+    @exercise("99.1")
+    def one(answer):
+        answer.expect(1)
+
+    assert check("99.1", lambda: 1)
+    for result in (check("99.1", lambda: 2), check("99.1", ...), check("98.7", lambda: 1)):
+        assert not result

@@ -5,6 +5,7 @@ from gptbook.adapters.dora import DoRALinear
 from gptbook.adapters.inject import (
     adapter_parameters,
     adapters_of,
+    adapters_off,
     add_adapters,
     attach_adapters,
     count_parameters,
@@ -25,6 +26,7 @@ __all__ = [
     "MoRALinear",
     "adapter_parameters",
     "adapters_of",
+    "adapters_off",
     "add_adapters",
     "attach_adapters",
     "count_parameters",

@@ -6,12 +6,21 @@ import torch
 from torch import Tensor, nn
 
 
+def in_type_of(x: Tensor, weight: Tensor) -> Tensor:
+    """x in the type of `weight`: a base in bf16 may have adapters in float32.
+
+    Inside autocast, which chooses types by itself, x stays as it is.
+    """
+    return x if torch.is_autocast_enabled(x.device.type) else x.to(weight.dtype)
+
+
 class Adapter(nn.Module):
     """A frozen `nn.Linear` with something trained beside it.
 
     A kind of adapter implements `adapted`, the output that base and adapter give together, and
     `merged_weight`, the matrix (out, in) of a plain linear layer that does the same. It is meant
-    for `nn.Linear` layers whose weight is their own.
+    for `nn.Linear` layers whose weight is their own. It computes in its own type, and its output
+    has the base's.
     """
 
     OPTIONS: tuple[str, ...] = ()  # the attributes that make two adapters of a kind differ
@@ -22,13 +31,37 @@ class Adapter(nn.Module):
             raise TypeError(f"adapters go beside nn.Linear, not {type(base).__name__}")
         self.base = base.requires_grad_(False)
         self.kept: Tensor | None = None  # the weight of the base while this adapter is merged
+        self.off = False  # inside `adapters_off`, the base answers alone
+        self.training = base.training  # beside a layer that does not train, no dropout
 
     def forward(self, x: Tensor) -> Tensor:
         """x (…, in) -> (…, out)."""
-        if self.merged:
+        if self.merged or self.off:
             return self.base(x)
         rows = x.reshape(-1, self.base.in_features)  # (N, in): one axis for all tokens
         return self.adapted(rows).view(*x.shape[:-1], self.base.out_features)
+
+    # What other tools look at in a linear layer.
+
+    @property
+    def weight(self) -> Tensor:
+        """The base's weight (out, in)."""
+        return self.base.weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The base's bias (out,), or None."""
+        return self.base.bias
+
+    @property
+    def in_features(self) -> int:
+        """The width of the input."""
+        return self.base.in_features
+
+    @property
+    def out_features(self) -> int:
+        """The width of the output."""
+        return self.base.out_features
 
     def adapted(self, x: Tensor) -> Tensor:
         """What base and adapter make of x together: (N, in) -> (N, out)."""
@@ -50,7 +83,7 @@ class Adapter(nn.Module):
         weight = self.base.weight
         float32 = torch.autocast(weight.device.type, enabled=False)  # no rounding to bf16
         with torch.inference_mode(False), torch.no_grad(), float32:
-            self.kept, weight.data = weight.data, self.merged_weight()
+            self.kept, weight.data = weight.data, self.merged_weight().to(weight.dtype)
 
     @torch.no_grad()
     def unmerge(self) -> None:

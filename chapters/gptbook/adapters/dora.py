@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gptbook.adapters.base import in_type_of
 from gptbook.adapters.in_place import scale_and_shift
 from gptbook.adapters.lora import LoRALinear
 
@@ -17,8 +18,15 @@ class DoRALinear(LoRALinear):
     constant in the gradient (section 4.3 of the paper).
     """
 
-    def __init__(self, base: nn.Linear, rank: int, alpha: float, dropout: float = 0.0) -> None:
-        super().__init__(base, rank, alpha, dropout)
+    def __init__(
+        self,
+        base: nn.Linear,
+        rank: int,
+        alpha: float,
+        dropout: float = 0.0,
+        rank_stabilized: bool = False,
+    ) -> None:
+        super().__init__(base, rank, alpha, dropout, rank_stabilized)
         self.magnitude = nn.Parameter(self.row_norms())  # B is zero: the norms of W
 
     @torch.no_grad()
@@ -41,13 +49,29 @@ class DoRALinear(LoRALinear):
         W, b = self.base.weight, self.base.bias
         shift = W.new_zeros(len(W)) if b is None else b
         scale = self.magnitude / self.row_norms()  # (out,): 1 in the beginning
+        if not (self.training or torch.is_grad_enabled()):
+            return self._without_gradients(x, scale)
         dropped = F.dropout(x, self.dropout, self.training)
         y = F.linear(dropped, W)
+        of_base = y.dtype
         if self.training and self.dropout > 0:
             shift = self.base(x) - y  # W by itself sees no dropout
-        low, B = dropped @ self.lora_A.T, self.scaling * self.lora_B
-        y.addmm_(low, B.T.to(low.dtype))  # V x, (N, out)
-        return scale_and_shift(y, scale, shift, self.magnitude)
+        low = in_type_of(dropped, self.lora_A) @ self.lora_A.T
+        y = y.to(low.dtype).addmm_(low, self.scaling * self.lora_B.T.to(low.dtype))  # V x, (N, out)
+        return scale_and_shift(y, scale, shift, self.magnitude).to(of_base)
+
+    def _without_gradients(self, x: Tensor, scale: Tensor) -> Tensor:
+        """The same where nothing is kept for a backward pass: exactly the base's at scale 1.
+
+        y holds the bias, too, which is not scaled: what is too much of it is taken off again.
+        """
+        y, b = self.base(x), self.base.bias
+        of_base = y.dtype
+        low = in_type_of(x, self.lora_A) @ self.lora_A.T
+        y = y.to(low.dtype).addmm_(low, self.scaling * self.lora_B.T.to(low.dtype)).mul_(scale)
+        if b is not None:
+            y.add_((b * (1 - scale)).where(b.isfinite(), 0.0))
+        return y.to(of_base)
 
     def merged_weight(self) -> Tensor:
         """magnitude · V / ‖V‖, (out, in)."""
@@ -66,4 +90,5 @@ class DoRALinear(LoRALinear):
         """DoRA with the options of a config; None if the config does not say DoRA."""
         if not config["use_dora"] or config["gptbook"]:
             return None
-        return cls(base, config["r"], config["lora_alpha"], config["lora_dropout"])
+        options = config["r"], config["lora_alpha"], config["lora_dropout"]
+        return cls(base, *options, rank_stabilized=config["use_rslora"])

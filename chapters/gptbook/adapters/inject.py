@@ -135,6 +135,23 @@ def detach_adapters(model: nn.Module) -> dict[str, Adapter]:
     return adapters
 
 
+@contextmanager
+def adapters_off(model: nn.Module) -> Iterator[None]:
+    """Let the base answer alone inside, as if it had no adapters.
+
+    ValueError if an adapter is merged: the base then is no longer itself.
+    """
+    refuse_merged(model)
+    before = {adapter: adapter.off for adapter in adapters_of(model).values()}
+    try:
+        for adapter in before:
+            adapter.off = True
+        yield
+    finally:
+        for adapter, off in before.items():
+            adapter.off = off
+
+
 def merge_adapters(model: nn.Module) -> nn.Module:
     """Merge all adapters of a model; they stay where they are, and can be unmerged.
 

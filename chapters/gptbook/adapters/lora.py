@@ -6,7 +6,7 @@ from typing import Any, Self
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gptbook.adapters.base import Adapter
+from gptbook.adapters.base import Adapter, in_type_of
 
 
 class LoRALinear(Adapter):
@@ -34,9 +34,11 @@ class LoRALinear(Adapter):
 
     def adapted(self, x: Tensor) -> Tensor:
         """x (N, in) -> (N, out)."""
-        low = F.dropout(x, self.dropout, self.training) @ self.lora_A.T  # (N, r)
-        B = self.scaling * self.lora_B
-        return self.base(x).addmm_(low, B.T.to(low.dtype))  # in place: no second (N, out)
+        dropped = F.dropout(in_type_of(x, self.lora_A), self.dropout, self.training)
+        low, B = dropped @ self.lora_A.T, self.scaling * self.lora_B  # (N, r) and (out, r)
+        y = self.base(x)
+        # In place, where the types are the same: no second (N, out).
+        return y.to(low.dtype).addmm_(low, B.T.to(low.dtype)).to(y.dtype)
 
     def merged_weight(self) -> Tensor:
         """W + scaling · B A, (out, in)."""

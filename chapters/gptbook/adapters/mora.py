@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gptbook.adapters.base import Adapter
+from gptbook.adapters.base import Adapter, in_type_of
 
 
 def square_size(in_features: int, out_features: int, rank: int, kind: str = "sharing") -> int:
@@ -70,7 +70,8 @@ class MoRALinear(Adapter):
 
     def adapted(self, x: Tensor) -> Tensor:
         """x (N, in) -> (N, out)."""
-        return self.base(x) + self.change(F.dropout(x, self.dropout, self.training))
+        y, dropped = self.base(x), F.dropout(x, self.dropout, self.training)
+        return (y + self.change(in_type_of(dropped, self.matrix))).to(y.dtype)
 
     def merged_weight(self) -> Tensor:
         """W plus the change of each unit vector, (out, in)."""

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -33,7 +34,8 @@ from gptbook.adapters.peft_format import (
     read_config,
     to_gpt2_name,
 )
-from gptbook.files import read_tensors, written_whole
+from gptbook.files import read_tensors, refuse_nan, written_whole
+from gptbook.modes import unwrapped
 
 CONFIG, TENSOR_FILE = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model.transformer."
@@ -42,12 +44,15 @@ OF_LAYER = ("r", "lora_alpha")  # what may differ from layer to layer
 PARTS = ("lora_A.weight", "lora_B.weight", "lora_magnitude_vector")
 
 
-def save_adapters(model: nn.Module, folder: str | Path) -> None:
+def save_adapters(model: nn.Module, folder: str | Path, base_name: str | None = None) -> None:
     """Write the adapters of a GPT into a folder in peft's format; each file whole or not at all.
 
+    `base_name` is what peft finds the base by: a folder of transformers', or a name on the hub.
     Ranks and scalings may differ from layer to layer, but not the kind or the dropout. Raises
-    ValueError for adapters that differ in those or are merged, and if anything else is trained.
+    ValueError for adapters that differ in those, are merged or hold NaN, and if anything else is
+    trained; what was saved before then stays.
     """
+    model = unwrapped(model)
     adapters = adapters_of(model)
     if not adapters:
         raise ValueError("the model has no adapters")
@@ -69,12 +74,14 @@ def save_adapters(model: nn.Module, folder: str | Path) -> None:
     others = {n: c for n, c in configs.items() if any(c[k] != first[k] for k in OF_LAYER)}
     config = {
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "fan_in_fan_out": True, "bias": "none",
-        "base_model_name_or_path": None, "inference_mode": True, "target_modules": list(configs),
+        "base_model_name_or_path": base_name, "inference_mode": True,
+        "target_modules": list(configs),
         **{name: value for name, value in first.items() if name != "gptbook"},
         "rank_pattern": {name: c["r"] for name, c in others.items()},
         "alpha_pattern": {name: c["lora_alpha"] for name, c in others.items()},
         **{name: value for name, value in first.items() if name == "gptbook"},
     }  # fmt: skip
+    refuse_nan(tensors)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).unlink(missing_ok=True)  # whoever stops here leaves no mixture
@@ -99,16 +106,15 @@ def load_adapters(model: nn.Module, folder: str | Path, any_base: bool = False) 
     another shape, and for a model that has adapters already; the model is then as it was. What was
     saved here is also refused by a base with other weights, unless `any_base`.
     """
-    config, path = read_config(Path(folder) / CONFIG), Path(folder) / TENSOR_FILE
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing; other formats are not read")
-    metadata, tensors = read_tensors(path)
+    given, model = model, unwrapped(model)
+    config = read_config(Path(folder) / CONFIG)
+    path, metadata, tensors = _read_tensors(Path(folder))
     if adapters_of(model):
         raise ValueError("the model has adapters already; call detach_adapters first")
     if metadata.get("base", "") not in ("", _fingerprint(model)) and not any_base:
         raise ValueError(f"{path} is for a base with other weights; any_base=True loads it anyway")
     try:
-        found = _by_layer(tensors, meant_layers(model, config["target_modules"]))
+        found = _by_layer(tensors, meant_layers(model, config))
         with unchanged_on_error(model):
             adapters = {}
             for name, parts in found.items():
@@ -118,7 +124,20 @@ def load_adapters(model: nn.Module, folder: str | Path, any_base: bool = False) 
             train_only_adapters(model)
     except (ValueError, TypeError, re.error) as error:
         raise ValueError(f"{path}: {error}") from error
-    return model
+    return given
+
+
+def _read_tensors(folder: Path) -> tuple[Path, dict[str, str], dict[str, Tensor]]:
+    """(file, its metadata, its tensors), of adapter_model.safetensors or an older .bin."""
+    path, older = folder / TENSOR_FILE, folder / "adapter_model.bin"
+    if path.exists():
+        return path, *read_tensors(path)
+    if not older.exists():
+        raise FileNotFoundError(f"{path} is missing; other formats are not read")
+    try:  # numbers only: no code in the file is run
+        return older, {}, torch.load(older, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds
+        raise ValueError(f"{older} holds more than tensors, or is not whole: {error}") from None
 
 
 def _by_layer(tensors: dict[str, Tensor], names: list[str]) -> dict[str, dict[str, Tensor]]:
@@ -126,6 +145,9 @@ def _by_layer(tensors: dict[str, Tensor], names: list[str]) -> dict[str, dict[st
     found: dict[str, dict[str, Tensor]] = {name: {} for name in names}
     for key, tensor in tensors.items():
         name, _, end = key.removeprefix(PREFIX).partition(".lora_")
+        end = end.replace(".default", "")  # older versions name the adapter
+        if end.startswith("magnitude_vector"):
+            end = end.removesuffix(".weight")
         if not key.startswith(PREFIX) or name not in found or f"lora_{end}" not in PARTS:
             raise ValueError(f"the unknown tensor {key}")
         if not tensor.is_floating_point() or not tensor.isfinite().all():

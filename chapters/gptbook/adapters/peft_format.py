@@ -7,14 +7,15 @@ from typing import Any
 
 from torch import nn
 
-from gptbook.gpt2 import IN_BLOCK
+from gptbook.gpt2_format import IN_BLOCK
 
-# What peft can do beside LoRA and DoRA on linear layers; a file that uses it is refused.
-UNKNOWN = (
-    "modules_to_save", "layers_to_transform", "layer_replication", "trainable_token_indices",
-    "exclude_modules", "lora_bias", "alora_invocation_tokens", "target_parameters", "use_qalora",
-    "arrow_config", "use_bdlora", "kasa_config", "velora_config", "monteclora_config",
-)  # fmt: skip
+# Fields that change nothing for a model that is loaded: who wrote it, how it was begun, and
+# details of options that are off.
+ASIDE = {
+    "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision",
+    "inference_mode", "fan_in_fan_out", "megatron_core", "loftq_config", "eva_config",
+    "corda_config", "lora_ga_config", "qalora_group_size", "ensure_weight_tying",
+}  # fmt: skip
 NOT_USED = ("None", "False", "[]", "{}")
 KNOWN = {
     "peft_type": ("lora",),
@@ -27,7 +28,9 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "peft_type": (str, ""), "r": (int, 8), "lora_alpha": ((int, float), 8),
     "lora_dropout": ((int, float), 0.0), "use_dora": (bool, False), "use_rslora": (bool, False),
     "rank_pattern": (dict, {}), "alpha_pattern": (dict, {}), "target_modules": ((list, str), []),
-    "bias": (str, "none"), "init_lora_weights": ((bool, str), True), "gptbook": (dict, {}),
+    "exclude_modules": ((list, str), []), "layers_to_transform": ((list, int), []),
+    "layers_pattern": ((list, str), []), "bias": (str, "none"),
+    "init_lora_weights": ((bool, str), True), "gptbook": (dict, {}),
 }  # fmt: skip
 
 
@@ -47,13 +50,26 @@ def from_gpt2_name(name: str) -> str:
     return f"blocks.{index}.{IN_BLOCK[theirs]}"
 
 
-def meant_layers(model: nn.Module, targets: str | list[str]) -> list[str]:
-    """The layers, by transformers' names, that peft means by `target_modules`."""
+def meant_layers(model: nn.Module, config: dict[str, Any]) -> list[str]:
+    """The layers, by transformers' names, that peft means by a config.
+
+    That is `target_modules`, without `exclude_modules`, and of the blocks `layers_to_transform` if
+    there are any.
+    """
     layers = [n for n, layer in model.named_modules() if isinstance(layer, nn.Linear)]
     names = [to_gpt2_name(name) for name in layers if name.startswith("blocks.")]
-    if isinstance(targets, str):  # a pattern for the whole name
-        return [name for name in names if re.fullmatch(targets, f"transformer.{name}")]
-    return [n for n in names if any(f".transformer.{n}".endswith(f".{end}") for end in targets)]
+    blocks = config["layers_to_transform"]
+    blocks = [blocks] if isinstance(blocks, int) else blocks
+    names = [name for name in names if blocks == [] or int(name.split(".")[1]) in blocks]
+    left_out = config["exclude_modules"]
+    return [n for n in names if _means(config["target_modules"], n) and not _means(left_out, n)]
+
+
+def _means(targets: str | list[str], name: str) -> bool:
+    """Whether a pattern for the whole name, or a list of its possible ends, means a layer."""
+    if isinstance(targets, str):
+        return re.fullmatch(targets, f"transformer.{name}") is not None
+    return any(f".transformer.{name}".endswith(f".{end}") for end in targets)
 
 
 def by_pattern(patterns: dict[str, Any], name: str, default: Any) -> Any:
@@ -67,7 +83,7 @@ def by_pattern(patterns: dict[str, Any], name: str, default: Any) -> Any:
 def read_config(path: Path) -> dict[str, Any]:
     """Read adapter_config.json; ValueError for what we do not build, or what cannot be."""
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON in UTF-8: {error}") from None
     if not isinstance(config, dict):
@@ -78,10 +94,11 @@ def read_config(path: Path) -> dict[str, Any]:
         value = config[name]
         if not isinstance(value, kinds) or value != value:  # NaN differs from itself
             raise ValueError(f"{path} has {name}={value!r}")
-    used = {name: config.get(name) for name in UNKNOWN}
-    used |= {"use_dora and use_rslora": config["use_dora"] and config["use_rslora"]}
-    if odd := [name for name, value in used.items() if repr(value) not in NOT_USED]:
+    others = config.keys() - OPTIONS.keys() - ASIDE
+    if odd := sorted(name for name in others if repr(config[name]) not in NOT_USED):
         raise ValueError(f"{path} uses {odd}, which this book does not build")
+    if config["layers_pattern"] not in ("h", ["h"], []):
+        raise ValueError(f"{path} has layers_pattern={config['layers_pattern']!r}; blocks are 'h'")
     for name, known in KNOWN.items():
         if str(config[name]).lower() not in known:
             raise ValueError(f"{path} has {name}={config[name]!r}; known: {', '.join(known)}")

@@ -80,6 +80,9 @@ class Result:
         """True for a right answer."""
         return self.status == "correct"
 
+    def __bool__(self) -> bool:
+        return self.correct
+
     def __str__(self) -> str:
         return f"Exercise {self.number}: {self.status}." + (f"\n{self.hint}" if self.hint else "")
 

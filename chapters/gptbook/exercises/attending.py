@@ -13,9 +13,11 @@ def softmax(scores, shift=max, divide=True):
     return [e / sum(exponentials) if divide else e for e in exponentials]
 
 
-def attend(q, k, v, causal=True, scale=None):
-    """Attention for tensors (..., T, D)."""
+def attend(q, k, v, causal=True, scale=None, zeroed=False):
+    """Attention for tensors (..., T, D); with `zeroed`, weights are masked, and not scores."""
     scores = q @ k.transpose(-2, -1) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    if zeroed:
+        return scores.softmax(dim=-1).tril() @ v
     if causal:
         future = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
         scores = scores.masked_fill(future, -torch.inf)
@@ -40,14 +42,14 @@ def grouped(q, k, v, order="interleave", join=True, **options):
     return y.transpose(0, 1).reshape(T, H * d) if join else y
 
 
-def stream(query, pairs, scaled=True, subtract=True, rescale=(True, True)):
+def stream(query, pairs, scaled=True, subtract=True, rescale=(True, True), exp=None):
     """Attention one key at a time, as it should be, or with a mistake."""
     top, below, above = -math.inf, 0.0, torch.zeros_like(query)
     for key, value in pairs:
         score = (query @ key).item() / (math.sqrt(len(query)) if scaled else 1.0)
         new = max(top, score) if subtract else 0.0
         shrink = [math.exp(top - new) if each and subtract else 1.0 for each in rescale]
-        weight = torch.tensor(score - new).exp()
+        weight = exp(score - new) if exp else torch.tensor(score - new).exp()
         below, above, top = below * shrink[0] + weight, above * shrink[1] + weight * value, new
     return above / below
 

@@ -41,7 +41,9 @@ def cross_entropy(answer):
             wanted,
             logits,
             target,
-            same=lambda got, wanted, rounding=rounding: abs(got - wanted) <= rounding,
+            same=lambda got, wanted, rounding=rounding: (
+                got == wanted or abs(got - wanted) <= rounding
+            ),
             hint=hint,
             mistakes=wrong.CROSS_ENTROPY_MISTAKES,
         )
@@ -192,33 +194,33 @@ def first_difference(answer):
 @exercise("6.8")
 def warmup_effect(answer):
     value = answer()
-    form = "Return (differences, verdict): a list of five numbers, and a word."
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
+    form = "Return (without, with_it, verdict): two lists of five losses, and a word."
+    if not isinstance(value, (tuple, list)) or len(value) != 3:
         raise NotYet(f"warmup_effect() returned {show(value)}. {form}")
-    differences, verdict = value
+    *given, verdict = value
     try:
-        numbers = [float(d) for d in differences]
+        without, with_it = ([float(loss) for loss in losses] for losses in given)
     except (TypeError, ValueError):
-        raise NotYet(f"The differences are {show(differences)}. {form}") from None
-    if len(numbers) != 5 or not all(map(math.isfinite, numbers)):
-        raise NotYet(f"The differences are {show(differences)}. {form}")
+        raise NotYet(f"The losses are {show(given[0])} and {show(given[1])}. {form}") from None
+    for name, losses in (("without", without), ("with", with_it)):
+        if len(losses) != 5 or not all(map(math.isfinite, losses)):
+            raise NotYet(f"The losses {name} warm-up are {show(losses)}. {form}")
+        if any(a == b for a, b in pairwise(sorted(losses))):
+            raise NotYet(
+                f"Two of the losses {name} warm-up, {show(losses)}, are equal. Each seed gives "
+                "other weights and other batches; are both seeded with it?"
+            )
+        if not 4 < min(losses) <= max(losses) < 7:
+            raise NotYet(
+                f"The losses {name} warm-up are {show(losses)}. After 80 steps at 0.01 they should "
+                "be near the plateau, which is at 5.8. Is each the mean of the last ten steps?"
+            )
+    found = paired_difference(without, with_it)
+    wanted = "unclear" if not found.clear else "helps" if found.mean > 0 else "hurts"
     if verdict not in ("helps", "hurts", "unclear"):
         raise NotYet(f'The verdict is {show(verdict)}; say "helps", "hurts" or "unclear".')
-    if any(a == b for a, b in pairwise(sorted(numbers))):
-        raise NotYet(
-            f"Two of the differences {show(numbers)} are equal. Each seed gives other weights and "
-            "other batches; are both seeded with it?"
-        )
-    if max(map(abs, numbers)) > 2:
-        raise NotYet(
-            f"One of the differences {show(numbers)} is above 2, more than lies between the "
-            "plateau and the bigram model. Is each the loss without warm-up minus that with it, "
-            "with the same seed, at a learning rate of 0.01?"
-        )
-    found = paired_difference(numbers, [0.0] * 5)
-    wanted = "unclear" if not found.clear else "helps" if found.mean > 0 else "hurts"
     if verdict != wanted:
         raise NotYet(
-            f'The mean of your differences is {found}; you say "{verdict}". The warm-up is clear '
-            "only if the interval does not contain 0, and helps if the loss is larger without it."
+            f'Without minus with is {found}; you say "{verdict}". The warm-up is clear only if the '
+            "interval does not contain 0, and helps if the loss is larger without it."
         )

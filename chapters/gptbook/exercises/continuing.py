@@ -1,5 +1,6 @@
 """Models that are easy to follow, and what continues texts with them: for chapter 5's checks."""
 
+import copy
 from functools import partial
 
 import torch
@@ -43,7 +44,7 @@ def next_of(model, ids):
 
 
 def written_until(model, ids, stop, most, prompt=False, cut=False, last=False):
-    """The solution of 5.4; the options are mistakes."""
+    """The solution of 5.3; the options are mistakes."""
     new = []
     while len(new) < most:
         if prompt and stop and ids[-len(stop) :] == stop:
@@ -104,7 +105,7 @@ UNTIL = [
 
 
 def best_text(model, ids, width, steps, sums=True, logs=True, per_beam=False, reverse=True):
-    """The solution of 5.5; the options are mistakes."""
+    """The solution of 5.4; the options are mistakes."""
     beams = [(0.0, ids)]
     for _ in range(steps):
         longer = []
@@ -180,7 +181,7 @@ def counting_model():
 
 
 def option_sums(model, ids, options, mean=False, first=True, alone=False, logs=True, after=0):
-    """The solution of 5.7 without caches; the options are mistakes."""
+    """The solution of 5.6 without caches; the options are mistakes."""
     sums = []
     for option in options:
         text = option if alone else ids + option
@@ -197,15 +198,20 @@ def option_sums(model, ids, options, mean=False, first=True, alone=False, logs=T
     return sums
 
 
-def chained(model, ids, options):
-    """The caches are not copied: each option is read behind the one before."""
+def chained(model, ids, options, read=None):
+    """The caches are not copied: each option is read behind what was read of those before."""
     sums, text = [], ids
-    for option in options:
-        sums += option_sums(model, text, [option])
-        text = text + option
+    with torch.no_grad():
+        first = GPT.forward(model, torch.tensor([ids]))[0, -1].log_softmax(dim=-1)
+        for option in options:
+            rows = GPT.forward(model, torch.tensor([text + option]))[0].log_softmax(dim=-1)
+            later = (rows[len(text) + i - 1, id].item() for i, id in enumerate(option) if i)
+            sums.append(first[option[0]].item() + sum(later))
+            text = text + option[:read]
     return sums
 
 
+NOT_COPIED = "Each option must find the caches as they were after the question: copy them."
 OPTIONS = [
     (
         partial(option_sums, first=False),
@@ -224,8 +230,10 @@ OPTIONS = [
         partial(option_sums, after=1),
         "Logits at a position are about the next token, not about the one at that position.",
     ),
+    (chained, NOT_COPIED),
+    (partial(chained, read=-1), NOT_COPIED),
     (
-        chained,
-        "Each option must find the caches as they were after the question.",
+        lambda model, ids, options: copy.deepcopy([GPT.forward(model, torch.tensor([ids]))]),
+        "Caches with gradients in them cannot be copied: use torch.no_grad().",
     ),
 ]

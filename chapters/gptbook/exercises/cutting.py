@@ -1,19 +1,27 @@
-"""Top-p, min-p, penalties, sizes of caches, right or with a mistake: for chapter 5's checks."""
+"""Top-p, min-p and penalties, right or with a mistake: for chapter 5's checks."""
 
 import torch
 
 
-def nucleus(p, share, crossing=True, back=True, divided=True, descending=True):
+def nucleus(p, share, crossing=True, back=True, divided=True, descending=True, gathered=False):
     """Top-p, row by row; the options are mistakes."""
     ordered, order = p.sort(dim=-1, descending=descending, stable=True)
     before = ordered.cumsum(dim=-1) - ordered
     dropped = before >= share if crossing else before + ordered > share
     kept = ordered.masked_fill(dropped, 0.0)
-    kept = torch.zeros_like(p).scatter(-1, order, kept) if back else kept
+    if gathered:
+        kept = kept.gather(-1, order)
+    elif back:
+        kept = torch.zeros_like(p).scatter(-1, order, kept)
     return kept / kept.sum(dim=-1, keepdim=True) if divided else kept
 
 
 NUCLEUS = [
+    (
+        lambda p, share: nucleus(p, share, gathered=True),
+        "`gather` reads along `order`; to write each number back to where it came from takes "
+        "`scatter`.",
+    ),
     (lambda p, share: nucleus(p, share, divided=False), "Divide: each row must add up to 1 again."),
     (
         lambda p, share: nucleus(p, share, crossing=False),
@@ -141,38 +149,3 @@ def left(p, top_p, temperature=1.0, top_k=None):
     p = torch.tensor(p) ** (1 / temperature)
     p = p if top_k is None else p.where(p >= p.topk(top_k).values[-1], 0.0)
     return int((nucleus(p[None] / p.sum(), top_p) > 0).sum())
-
-
-def fitting(numbers):
-    """How many texts fit if each takes `numbers(config)`."""
-    return lambda c, free, size: free // (numbers(c) * size)
-
-
-FITTING = [
-    (
-        fitting(lambda c: c.num_layers * c.context_length * c.embed_dim),
-        "Each token leaves two vectors in each layer, a key and a value.",
-    ),
-    (
-        fitting(lambda c: 2 * c.context_length * c.embed_dim),
-        "That is one layer; each of the num_layers has its own keys and values.",
-    ),
-    (
-        fitting(lambda c: 2 * c.num_layers * c.embed_dim),
-        "That is how many tokens fit; a text has context_length of them.",
-    ),
-    (
-        fitting(lambda c: 2 * c.num_layers * c.num_heads * c.context_length * c.embed_dim),
-        "The heads share the embed_dim numbers; they do not multiply them.",
-    ),
-    (
-        lambda c, free, size: free / (2 * c.num_layers * c.context_length * c.embed_dim * size),
-        "Half a text does not count: round down to a whole number with //.",
-    ),
-    (
-        lambda c, free, size: round(
-            free / (2 * c.num_layers * c.context_length * c.embed_dim * size)
-        ),
-        "Round down, with //: what fits almost does not fit.",
-    ),
-]

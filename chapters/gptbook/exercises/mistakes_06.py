@@ -16,6 +16,15 @@ def log_sum(z):
 
 CROSS_ENTROPY_MISTAKES = [
     (
+        lambda z, y: -((z - z.max()).exp()[y] / (z - z.max()).exp().sum()).log().item(),
+        "The probability rounds to 0 before its logarithm is taken. Work out ln of the quotient by "
+        "hand: a difference is left.",
+    ),
+    (
+        lambda z, y: (z.exp().sum().log() - z[y]).item(),
+        "e to the power of 1000 is too large for a float. Subtract the largest logit first.",
+    ),
+    (
         lambda z, y: -math.log(math.exp(z[y]) / sum(math.exp(v) for v in z)),
         "e to the power of 1000 is too large for a float. Subtract the largest logit first.",
     ),
@@ -68,15 +77,18 @@ LINE_MISTAKES = [
 ]
 
 
-def adam(weight, gradients, lr, decay, inside=True, corrected=True, keeps=True, frozen=False):
+def adam(
+    weight, gradients, lr, decay, inside=True, corrected=True, keeps=True, frozen=False,
+    beta2=0.999, first=1,
+):  # fmt: skip
     start, m, v = weight, torch.zeros_like(weight), torch.zeros_like(weight)
-    for t, g in enumerate(gradients, start=1):
+    for t, g in enumerate(gradients, start=first):
         if not keeps:
             m, v = torch.zeros_like(weight), torch.zeros_like(weight)
         if inside:
             g = g + decay * (start if frozen else weight)
-        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
-        of_m, of_v = (1 - 0.9**t, 1 - 0.999**t) if corrected else (1.0, 1.0)
+        m, v = 0.9 * m + 0.1 * g, beta2 * v + (1 - beta2) * g**2
+        of_m, of_v = (1 - 0.9**t, 1 - beta2**t) if corrected else (1.0, 1.0)
         if not inside:
             weight = weight * (1 - lr * decay)
         weight = weight - lr * (m / of_m) / ((v / of_v).sqrt() + 1e-8)
@@ -91,6 +103,8 @@ ADAM_MISTAKES = [
     (adam_but(inside=False), "This is AdamW: the decay should be added to the gradient."),
     (adam_but(corrected=False), "The averages are not corrected: divide by 1 - beta**t."),
     (lambda w, gs, lr, d: adam(w, gs, lr, 0.0), "Nothing decays."),
+    (adam_but(beta2=0.95), "Those are the betas of `adamw_step`; here the second is 0.999."),
+    (adam_but(first=0), "The steps are counted from 1: 1 - beta**0 is 0."),
     (adam_but(frozen=True), "The decay uses the weight of the start; use the present one."),
     (adam_but(keeps=False), "The averages start anew in each step; keep them."),
     (
