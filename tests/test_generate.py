@@ -420,3 +420,13 @@ def test_a_model_without_blocks_writes_with_and_without_caches(pair, prompts):
     model = GPT(config)
     runs = [generate(model, prompts, 5, use_cache=use_cache) for use_cache in (True, False)]
     assert torch.equal(*runs)
+
+
+def test_the_head_computes_the_last_position_only(pair, prompts):
+    model, seen = pair[0], []
+    hook = model.head.register_forward_hook(lambda module, given, y: seen.append(y.shape[1]))
+    generate(model, prompts, 3)
+    generate(model, prompts, 3, use_cache=False)
+    hook.remove()
+    assert seen == [1] * 6
+    assert model(prompts).shape[1] == prompts.shape[1]  # as before, afterwards

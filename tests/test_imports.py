@@ -50,6 +50,7 @@ IMPORTS = {
     "training": "checkpoints data device modes",
     "entry_files": "",
     "instructions": "data entry_files generate model scoring tokenizer",
+    "chats": "entry_files instructions tokenizer",
     # the small world
     "world.farm": "",
     "world.lexicon": "files",

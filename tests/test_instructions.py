@@ -13,6 +13,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import TikTokenConverter
 from trl import SFTConfig, SFTTrainer
 
+from gptbook.chats import encode_dialogue
 from gptbook.generate import generate
 from gptbook.gpt2 import load_gpt2
 from gptbook.instructions import (
@@ -23,7 +24,6 @@ from gptbook.instructions import (
     Example,
     Span,
     collate,
-    encode_dialogue,
     encode_example,
     encode_pair,
     format_prompt,
@@ -362,3 +362,19 @@ def test_right_answers_are_those_that_the_model_would_write():
         model.final_norm.bias.copy_(100 * model.token_embedding.weight[EOS])
     assert right_answers(model, [encode_pair("So", "", TOKENIZER)]) == [True]
     assert right_answers(model, [encode_pair("So", "it is", TOKENIZER)]) == [False]
+
+
+def test_examples_without_a_target_are_refused_by_number():
+    long = {"instruction": "word " * 100, "output": "yes"}
+    examples = [encode_example(entry, TOKENIZER) for entry in (ENTRY, long, ENTRY, long)]
+    make_instruction_loader(examples, 2)
+    with pytest.raises(ValueError, match=r"2 of 4 examples, 1, 3, have no target within max_len"):
+        make_instruction_loader(examples, 2, max_length=80)
+    make_instruction_loader(examples, 2, mask="none", max_length=80)
+
+
+def test_responses_do_not_depend_on_the_batches():
+    base = load_gpt2("book").double()
+    entries = [{"instruction": f"Say {word}."} for word in ("red", "a word", "two", "no", "yes")]
+    wanted = respond(base, TOKENIZER, entries, 8)
+    assert respond(base, TOKENIZER, entries, 8, batch_size=2) == wanted

@@ -366,3 +366,30 @@ def test_the_warm_up_follows_the_steps_of_a_changed_config():
     assert replace(TrainConfig(300), steps=3000).warmup_steps == 300
     assert replace(TrainConfig(300), steps=20).warmup_steps == 2
     assert TrainConfig(300, warmup=7).warmup_steps == 7
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.int16])
+def test_ids_of_other_types_are_converted(ids, dtype):
+    wanted = train(new_model(), make_loader(ids, 16, 4), TrainConfig(3))
+    assert train(new_model(), make_loader(ids.to(dtype), 16, 4), TrainConfig(3)) == wanted
+    model = new_model()
+    same = evaluate(model, make_loader(ids, 16, 4))
+    assert evaluate(model, make_loader(ids.to(dtype), 16, 4)) == same
+
+
+def test_ids_of_a_file_mapped_as_uint16_are_converted(ids, tmp_path):
+    path = tmp_path / "ids.bin"
+    ids.numpy().astype(np.uint16).tofile(path)
+    loader = make_loader(np.memmap(path, dtype=np.uint16, mode="r+"), 16, 4)
+    wanted = train(new_model(), make_loader(ids, 16, 4), TrainConfig(3))
+    assert train(new_model(), loader, TrainConfig(3)) == wanted
+
+
+@pytest.mark.parametrize("which", ["inputs", "targets"])
+@pytest.mark.parametrize("id", [60, -1])
+def test_ids_beyond_the_vocabulary_are_named(ids, which, id):
+    inputs, targets = (part.clone() for part in next(iter(make_loader(ids, 16, 4))))
+    (inputs if which == "inputs" else targets)[1, 3] = id
+    for use in (evaluate, lambda *a: train(*a, TrainConfig(1))):
+        with pytest.raises(ValueError, match=f"the {which} hold ids .*from 0 to 59: were they"):
+            use(new_model(), [(inputs, targets)])

@@ -18,7 +18,7 @@ from gptbook.entry_files import Entry, check_entry
 from gptbook.entry_files import load_entries as load_entries  # importable from here, too
 from gptbook.generate import generate
 from gptbook.model import GPT
-from gptbook.scoring import greedy_matches
+from gptbook.scoring import first_of, greedy_matches
 from gptbook.tokenizer import BPETokenizer
 
 Pieces = list[tuple[str, str]]  # (kind of span, text)
@@ -120,31 +120,6 @@ def encode_pair(prompt: str, completion: str, tokenizer: BPETokenizer) -> Exampl
     return encode_pieces([("instruction", prompt), ("response", completion)], tokenizer)
 
 
-def encode_dialogue(turns: Sequence[Mapping[str, Any]], tokenizer: BPETokenizer) -> Example:
-    """Encode [{"role": "user" or "assistant", "content": …}, …], each answer with end-of-text.
-
-    Raises ValueError unless user and assistant take turns and both say something.
-    """
-    ids: list[int] = []
-    spans: list[Span] = []
-    pieces = [("boilerplate", PREAMBLE)]
-    for i, turn in enumerate(turns):
-        role, kind = [("user", "instruction"), ("assistant", "response")][i % 2]
-        content = turn.get("content")
-        if turn.get("role") != role or not isinstance(content, str) or not content.strip():
-            raise ValueError(f"turn {i} must have the role {role!r} and a text; it is {turn}")
-        pieces += [("role", HEADERS[kind]), (kind, " " + content.strip())]
-        if kind == "instruction":
-            pieces.append(("boilerplate", "\n\n"))
-            continue
-        part = encode_pieces(pieces, tokenizer)
-        spans += [Span(s.kind, s.start + len(ids), s.stop + len(ids)) for s in part.spans]
-        ids, pieces = ids + part.ids, []
-    if pieces:
-        raise ValueError("a dialogue must end with a turn of the assistant")
-    return Example(ids, spans)
-
-
 def make_labels(example: Example, mask: str = "instruction") -> list[int]:
     """Return a label for each id: the id itself, or `IGNORE_INDEX` where it does not count.
 
@@ -192,7 +167,20 @@ def make_instruction_loader(
     seed: int = 0,
     max_length: int | None = None,
 ) -> DataLoader:
-    """Return a DataLoader of collated batches; with `shuffle`, in an order that follows `seed`."""
+    """Return a DataLoader of collated batches; with `shuffle`, in an order that follows `seed`.
+
+    Raises ValueError for examples of whose response `max_length` leaves nothing.
+    """
+    without = [
+        i
+        for i, example in enumerate(examples)
+        if set(make_labels(example, mask)[1:max_length]) <= {IGNORE_INDEX}
+    ]
+    if without:
+        raise ValueError(
+            f"{len(without)} of {len(examples)} examples, {first_of(without)}, have no target "
+            f"within max_length={max_length}; leave them out, or allow more tokens"
+        )
     return DataLoader(
         cast(Dataset, examples),  # a list will do
         batch_size,
@@ -207,8 +195,12 @@ def respond(
     tokenizer: BPETokenizer,
     entries: Sequence[Mapping[str, Any]],
     max_new_tokens: int = 60,
+    batch_size: int = 64,
 ) -> list[str]:
-    """Return the model's response to each entry, a str, written greedily."""
+    """Return the model's response to each entry, a str, written greedily, in batches."""
+    if len(entries) > batch_size:
+        parts = (entries[i : i + batch_size] for i in range(0, len(entries), batch_size))
+        return [text for part in parts for text in respond(model, tokenizer, part, max_new_tokens)]
     if not entries:
         return []
     prompts = [tokenizer.encode(format_prompt(entry)) for entry in entries]

@@ -13,6 +13,15 @@ from gptbook.modes import evaluating
 from gptbook.tokenizer import BPETokenizer
 
 
+def first_of(numbers: Sequence[int], most: int = 10) -> str:
+    """The first numbers of a list, for a message.
+
+    >>> first_of(range(100), most=3)
+    '0, 1, 2 …'
+    """
+    return ", ".join(map(str, numbers[:most])) + " …" * (len(numbers) > most)
+
+
 @torch.no_grad()
 def greedy_matches(
     model: nn.Module,
@@ -28,6 +37,12 @@ def greedy_matches(
     """
     device = next(model.parameters()).device
     pairs = [(torch.as_tensor(row), s) for row, s in zip(rows, starts, strict=True)]
+    context = getattr(getattr(model, "config", None), "context_length", math.inf)
+    if long := [i for i, (row, _) in enumerate(pairs) if len(row) > context]:
+        raise ValueError(
+            f"{len(long)} of {len(pairs)} rows, {first_of(long)}, have more tokens than "
+            f"context_length={context}; row {long[0]} has {len(pairs[long[0]][0])}"
+        )
     order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]))  # so that little is padded
     found = [False] * len(pairs)
     with evaluating(model):

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from gptbook.checkpoints import Batch, SavedRun, options_of
 from gptbook.data import IGNORE_INDEX
 from gptbook.device import autocast, same_randomness
-from gptbook.modes import evaluating
+from gptbook.modes import evaluating, unwrapped
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]  # of logits and targets
 
@@ -75,6 +75,23 @@ def endless(loader: Iterable[Batch]) -> Iterator[Batch]:
             raise ValueError("the loader gave no batch; is it empty, or a generator used up?")
 
 
+def checked_ids(model: nn.Module, inputs: Tensor, targets: Tensor) -> Batch:
+    """A batch of ids of any whole type, as int64; ValueError for ids that the model does not know.
+
+    Without this, an id beyond the vocabulary is an IndexError on a CPU and a crash on CUDA.
+    """
+    vocab_size = getattr(getattr(unwrapped(model), "config", None), "vocab_size", None)
+    inputs, targets = inputs.long(), targets.long()
+    counted = targets[targets != IGNORE_INDEX]
+    for name, ids in (("inputs", inputs), ("targets", counted)):
+        if vocab_size and ids.numel() and not 0 <= ids.min() <= ids.max() < vocab_size:
+            raise ValueError(
+                f"the {name} hold ids from {ids.min()} to {ids.max()}, but the model knows those "
+                f"from 0 to {vocab_size - 1}: were they made with another tokenizer?"
+            )
+    return inputs, targets
+
+
 def accumulate_gradients(
     model: nn.Module,
     batches: list[Batch],
@@ -93,6 +110,7 @@ def accumulate_gradients(
         raise ValueError("no target counts in this step: its batches would teach nothing")
     total = 0.0
     for (inputs, targets), count in zip(batches, counts, strict=True):
+        inputs, targets = checked_ids(model, inputs, targets)
         with autocast(device, mixed):
             logits = model(inputs.to(device))
             loss = loss_fn(logits.float() if mixed else logits, targets.to(device))
@@ -216,7 +234,7 @@ def evaluate(model: nn.Module, loader: Iterable[Batch]) -> float:
     device = next(model.parameters()).device
     total, count = 0.0, 0
     with evaluating(model):
-        for inputs, targets in loader:
+        for inputs, targets in (checked_ids(model, *batch) for batch in loader):
             counted = int((targets != IGNORE_INDEX).sum())
             loss = next_token_loss(model(inputs.to(device)), targets.to(device))
             total, count = total + loss.item() * counted, count + counted
