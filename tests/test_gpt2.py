@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn as nn
 from safetensors.torch import load_file, save_file
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, pipeline
 
 import gptbook.gpt2
 from gptbook.data import make_loader
@@ -21,6 +21,7 @@ from gptbook.files import read_tensors
 from gptbook.generate import generate
 from gptbook.gpt2 import RELEASED, load_gpt2, save_gpt2
 from gptbook.model import GPT, GPTConfig
+from gptbook.tokenizer import load_tokenizer
 from gptbook.training import TrainConfig, next_token_loss, train
 from tests.helpers import assert_same_gradients, assert_same_weights
 
@@ -543,3 +544,18 @@ def test_from_and_to_cuda(saved, tmp_path):
     assert model.head.weight is model.token_embedding.weight
     save_gpt2(model, tmp_path)
     assert_equal_weights(load_gpt2(tmp_path), load_gpt2(saved[0]))
+
+
+def test_a_folder_with_its_tokenizer_is_all_that_a_pipeline_needs(tmp_path):
+    model, tokenizer = load_gpt2("book").double(), load_tokenizer("book")
+    save_gpt2(model, tmp_path, tokenizer=tokenizer)
+    write = pipeline("text-generation", str(tmp_path), dtype=torch.float64)
+    for prompt in ("Mila found a red kite in the park.", "Otto had three plums. Mila", "The"):
+        ids = tokenizer.encode(prompt)
+        wanted = generate(model, [ids], 40, eos_id=tokenizer.eos_id)[0].tolist()
+        text = tokenizer.decode([id for id in wanted if id != tokenizer.eos_id])
+        [found] = write(prompt, max_new_tokens=40, do_sample=False)
+        assert found["generated_text"] == text
+    small = GPT(GPTConfig(300, 8, 8, 1, 2))
+    with pytest.raises(ValueError, match="the tokenizer has 2048 ids, the model 300"):
+        save_gpt2(small, tmp_path, tokenizer=tokenizer)

@@ -19,6 +19,7 @@ from gptbook.files import ASSETS, refuse_nan, written_whole
 from gptbook.gpt2_format import config_of, read_config, read_weights, tensor_names
 from gptbook.model import GPT, GPTConfig
 from gptbook.modes import unwrapped
+from gptbook.tokenizer import BPETokenizer
 
 # Revision and SHA-256 of model.safetensors in openai-community/<name> on the Hugging Face hub.
 RELEASED = {
@@ -77,13 +78,26 @@ def load_gpt2(source: str | Path, num_heads: int | None = None, dropout: float =
     return _assemble(path, tensors, config, num_heads, dropout)
 
 
-def save_gpt2(model: GPT, folder: str | Path, eos_id: int | None = None) -> None:
+def save_gpt2(
+    model: GPT,
+    folder: str | Path,
+    eos_id: int | None = None,
+    tokenizer: BPETokenizer | None = None,
+) -> None:
     """Write `model` into `folder` as config.json and model.safetensors, which transformers loads.
 
     Each file appears whole or not at all. The tied head is not written, a missing `qkv_bias` is
-    written as zeros. `eos_id` tells transformers where its own generation ends. Raises ValueError
-    for a model that is not a plain `GPT`, with adapters for example: merge them first.
+    written as zeros. `eos_id` tells transformers where its own generation ends. With `tokenizer`,
+    its files are written as well, and the folder is all that transformers' `pipeline` needs. Raises
+    ValueError for a model that is not a plain `GPT`, with adapters for example: merge them first;
+    for one that holds NaN; and for a tokenizer with more ids than the model knows.
     """
+    if tokenizer is not None:
+        if tokenizer.vocab_size > model.config.vocab_size:
+            raise ValueError(
+                f"the tokenizer has {tokenizer.vocab_size} ids, the model {model.config.vocab_size}"
+            )
+        eos_id = tokenizer.eos_id if eos_id is None else eos_id
     model = unwrapped(model)
     _refuse_other_models(model)
     config, tensors = model.config, {}
@@ -104,6 +118,8 @@ def save_gpt2(model: GPT, folder: str | Path, eos_id: int | None = None) -> None
     # Where another model was saved before, its end of text and its pieces must not outlive it.
     for left in ("generation_config.json", "model.safetensors.index.json"):
         (folder / left).unlink(missing_ok=True)
+    if tokenizer is not None:
+        tokenizer.save_for_transformers(folder)
 
 
 def _assemble(

@@ -1,7 +1,8 @@
 """The byte-level BPE tokenizer; chapter 2 builds it."""
 
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -11,7 +12,20 @@ import tiktoken
 
 from gptbook.bpe import GPT2_PATTERN, count_words, learn_merges, merge_word, refuse_lost_text
 from gptbook.files import ASSETS
-from gptbook.tokenizer_files import make_encoding, read_tokenizer, write_tokenizer
+from gptbook.tokenizer_files import (
+    check_special_tokens,
+    check_vocabulary,
+    is_ours,
+    make_encoding,
+    read_tokenizer,
+    write_tokenizer,
+)
+from gptbook.tokenizer_formats import (
+    read_gpt2_files,
+    read_tiktoken_file,
+    read_tokenizer_json,
+    write_for_transformers,
+)
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -19,8 +33,8 @@ END_OF_TEXT = "<|endoftext|>"
 class BPETokenizer:
     """A byte-level BPE tokenizer: ranks (bytes -> id), special tokens (text -> id), word pattern.
 
-    The ranks must include all 256 single bytes, so that any text can be encoded; the ids are
-    0, 1, 2 …, those of special tokens the last. Raises ValueError otherwise.
+    The ranks must include all 256 single bytes, so that any text can be encoded; no id stands for
+    two tokens, but some may stand for none. Raises ValueError otherwise.
     """
 
     def __init__(
@@ -34,7 +48,7 @@ class BPETokenizer:
         check_vocabulary(self.ranks, self.special_tokens)
         self.token_bytes = {id: token for token, id in self.ranks.items()}
         self.token_bytes |= {id: text.encode("utf-8") for text, id in self.special_tokens.items()}
-        self.vocab_size = len(self.token_bytes)
+        self.vocab_size = max(self.token_bytes) + 1  # rows of an embedding
         self._find_words = regex.compile(pattern).findall
         self._word_ids = WordCache(self.ranks)
 
@@ -54,7 +68,11 @@ class BPETokenizer:
         refuse_bad_text(text)
         names = check_special_tokens(special_tokens, vocab_size)
         tokens = [bytes([byte]) for byte in range(256)]
-        for left, right in learn_merges(count_words(text, pattern), vocab_size - 256 - len(names)):
+        counts: Counter[bytes] = Counter()
+        special = "|".join(map(regex.escape, sorted(names, key=len, reverse=True)))
+        for piece in regex.split(special, text) if names else [text]:  # they are not counted
+            counts.update(count_words(piece, pattern))
+        for left, right in learn_merges(counts, vocab_size - 256 - len(names)):
             tokens.append(tokens[left] + tokens[right])
         if len(tokens) + len(names) < vocab_size:
             warnings.warn(
@@ -141,6 +159,35 @@ class BPETokenizer:
         """Return the tokenizer with the ranks, special tokens and pattern of an `Encoding`."""
         return cls(encoding._mergeable_ranks, encoding._special_tokens, encoding._pat_str)
 
+    # What others have made, and what they can read; `tokenizer_formats` does it.
+
+    def save_for_transformers(self, folder: str | Path) -> None:
+        """Write tokenizer.json and its config, so that AutoTokenizer gives the same ids.
+
+        Special tokens in a text are special there. ValueError where an id stands for no token.
+        """
+        write_for_transformers(folder, self.ranks, self.special_tokens, self.pattern)
+
+    @classmethod
+    def from_gpt2_files(cls, vocab_json: str | Path, merges_txt: str | Path) -> Self:
+        """Read GPT-2's vocab.json (encoder.json) and merges.txt (vocab.bpe), or their like."""
+        return cls(*read_gpt2_files(vocab_json, merges_txt))
+
+    @classmethod
+    def from_tiktoken_file(
+        cls,
+        path: str | Path,
+        pattern: str = GPT2_PATTERN,
+        special_tokens: Mapping[str, int] | None = None,
+    ) -> Self:
+        """Read a .tiktoken file; it holds neither pattern nor special tokens {text: id}."""
+        return cls(read_tiktoken_file(path), special_tokens, pattern)
+
+    @classmethod
+    def from_tokenizer_json(cls, path: str | Path) -> Self:
+        """Read a tokenizer.json of Hugging Face's; ValueError unless it is a byte-level BPE."""
+        return cls(*read_tokenizer_json(path))
+
 
 class WordCache(dict):
     """word -> its ids, worked out at the first look-up; emptied when `limit` words are in it."""
@@ -158,45 +205,28 @@ class WordCache(dict):
 
 
 def load_tokenizer(source: str | Path) -> BPETokenizer:
-    """Return the book's tokenizer for "book", GPT-2's for "gpt2", or the one saved at a path.
+    """Return the book's tokenizer for "book", GPT-2's for "gpt2", or the one at a path.
 
-    The book's comes with the book; GPT-2's is downloaded by tiktoken.
+    The book's comes with the book; GPT-2's is downloaded by tiktoken. A path is that of a file
+    which `save` wrote, of a tokenizer.json, of a .tiktoken file (with GPT-2's pattern), or of a
+    folder that holds one of these or the two files of a GPT-2.
     """
     if source != "gpt2":
-        return BPETokenizer.load(ASSETS / "tokenizer.json" if source == "book" else source)
+        path = ASSETS / "tokenizer.json" if source == "book" else Path(source)
+        if path.is_dir():
+            for two in (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe")):
+                if all((path / name).is_file() for name in two):
+                    return BPETokenizer.from_gpt2_files(path / two[0], path / two[1])
+            path /= "tokenizer.json"
+        if path.suffix == ".tiktoken":
+            return BPETokenizer.from_tiktoken_file(path)
+        if is_ours(path):
+            return BPETokenizer.load(path)
+        return BPETokenizer.from_tokenizer_json(path)
     try:
         return BPETokenizer.from_tiktoken(tiktoken.get_encoding("gpt2"))
     except OSError as error:  # what requests raises for every kind of failed connection
         raise OSError(f"GPT-2's vocabulary could not be downloaded: {error}") from error
-
-
-def check_vocabulary(ranks: Mapping[bytes, int], special_tokens: Mapping[str, int]) -> None:
-    """Raise ValueError unless ids are 0, 1, 2 …, special tokens last, and all bytes are there."""
-    ids, size = sorted(ranks.values()), len(ranks) + len(special_tokens)
-    if [*ids, *sorted(special_tokens.values())] != list(range(size)):
-        raise ValueError(
-            f"{size} tokens need the ids 0 … {size - 1}, each used once, "
-            "and special tokens the last of them"
-        )
-    if "" in special_tokens:
-        raise ValueError("a special token cannot be the empty string")
-    if missing := [byte for byte in range(256) if bytes([byte]) not in ranks]:
-        raise ValueError(f"ranks must hold all 256 single bytes; missing: {missing}")
-
-
-def check_special_tokens(names: str | Iterable[str], vocab_size: int) -> list[str]:
-    """Return the names, each once, a set in alphabetical order.
-
-    Raises ValueError if `vocab_size` leaves no room for them and 256 bytes.
-    """
-    names = [names] if isinstance(names, str) else names
-    distinct = list(dict.fromkeys(sorted(names) if isinstance(names, set) else names))
-    if vocab_size < 256 + len(distinct):
-        raise ValueError(
-            f"vocab_size={vocab_size} leaves no room for 256 bytes and {len(distinct)} "
-            f"special tokens; ask for at least {256 + len(distinct)}"
-        )
-    return distinct
 
 
 def refuse_bad_text(text: Any) -> None:
