@@ -138,3 +138,18 @@ def merge_word(word: bytes, ranks: Mapping[bytes, int]) -> list[int]:
         ids.append(ranks[word[i : end[i]]])
         i = end[i]
     return ids
+
+
+class WordCache(dict):
+    """word -> its ids, worked out at the first look-up; emptied when `limit` words are in it."""
+
+    def __init__(self, ranks: Mapping[bytes, int], limit: int = 2**17) -> None:
+        self.ranks, self.limit = ranks, limit
+
+    def __missing__(self, word: str) -> list[int]:
+        if len(self) >= self.limit:
+            self.clear()
+        ids = merge_word(word.encode("utf-8"), self.ranks)
+        if len(word) <= 100:  # long words hardly ever come again, and fill the memory
+            self[word] = ids
+        return ids

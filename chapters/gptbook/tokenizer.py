@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -10,8 +10,9 @@ from typing import Any, Self
 import regex
 import tiktoken
 
-from gptbook.bpe import GPT2_PATTERN, count_words, learn_merges, merge_word, refuse_lost_text
+from gptbook.bpe import GPT2_PATTERN, WordCache, count_words, learn_merges, refuse_lost_text
 from gptbook.files import ASSETS
+from gptbook.streams import cut_stream
 from gptbook.tokenizer_files import (
     check_special_tokens,
     check_vocabulary,
@@ -100,6 +101,17 @@ class BPETokenizer:
             ids += [self.special_tokens[piece]] if i % 2 else self._encode_ordinary(piece)
         return ids
 
+    def encode_iterable(
+        self, chunks: Iterable[str], allowed_special: str | Collection[str] = ()
+    ) -> Iterator[int]:
+        """Yield the ids of a text that comes in chunks, an open file for example; see `encode`.
+
+        They are those of the whole text, wherever it is cut; only a piece of it is in memory.
+        """
+        allowed = self._allowed(allowed_special)
+        for piece in cut_stream(chunks, self._find_words, allowed):
+            yield from self.encode(piece, allowed)
+
     def _encode_ordinary(self, text: str) -> list[int]:
         words = self._find_words(text)
         refuse_lost_text(words, text, self.pattern)
@@ -187,21 +199,6 @@ class BPETokenizer:
     def from_tokenizer_json(cls, path: str | Path) -> Self:
         """Read a tokenizer.json of Hugging Face's; ValueError unless it is a byte-level BPE."""
         return cls(*read_tokenizer_json(path))
-
-
-class WordCache(dict):
-    """word -> its ids, worked out at the first look-up; emptied when `limit` words are in it."""
-
-    def __init__(self, ranks: Mapping[bytes, int], limit: int = 2**17) -> None:
-        self.ranks, self.limit = ranks, limit
-
-    def __missing__(self, word: str) -> list[int]:
-        if len(self) >= self.limit:
-            self.clear()
-        ids = merge_word(word.encode("utf-8"), self.ranks)
-        if len(word) <= 100:  # long words hardly ever come again, and fill the memory
-            self[word] = ids
-        return ids
 
 
 def load_tokenizer(source: str | Path) -> BPETokenizer:
