@@ -2,8 +2,8 @@
 
 import pytest
 
-from gptbook.chats import encode_dialogue, encode_entry
-from gptbook.instructions import encode_example, make_labels
+from gptbook.chats import encode_dialogue, encode_entry, prompt_of
+from gptbook.instructions import HEADERS, PREAMBLE, encode_example, format_prompt, make_labels
 from gptbook.tokenizer import load_tokenizer
 
 TOKENIZER = load_tokenizer("book")
@@ -41,3 +41,25 @@ def test_a_chat_is_a_dialogue():
     assert encode_entry({"messages": CHAT}, TOKENIZER).ids.count(TOKENIZER.eos_id) == 2
     with pytest.raises(ValueError, match="encode_entry"):
         encode_example({"messages": CHAT}, TOKENIZER)
+
+
+SYSTEM = {"system": " You are a hen. ", "instruction": "Say yes.", "output": "Yes."}
+
+
+def test_what_the_system_says_stands_first_in_training_and_in_answering():
+    example = encode_entry(SYSTEM, TOKENIZER)
+    assert example == encode_example(SYSTEM, TOKENIZER)
+    prompt = TOKENIZER.decode(prompt_of(example))
+    assert prompt == format_prompt(SYSTEM)
+    assert prompt.startswith(f"You are a hen.\n\n{HEADERS['instruction']} Say yes.")
+    assert format_prompt(SYSTEM | {"system": None}).startswith(PREAMBLE)
+
+
+def test_the_prompt_of_a_chat_ends_before_its_last_answer():
+    example = encode_dialogue(CHAT, TOKENIZER)
+    prompt = TOKENIZER.decode(prompt_of(example))
+    assert CHAT[1]["content"] in prompt
+    assert prompt.endswith(HEADERS["response"])
+    assert (
+        TOKENIZER.decode(example.ids[len(prompt_of(example)) : -1]).strip() == CHAT[-1]["content"]
+    )

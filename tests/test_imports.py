@@ -51,7 +51,7 @@ IMPORTS = {
     "checkpoints": "device files modes",
     "training": "checkpoints data device modes",
     "entry_files": "",
-    "instructions": "data entry_files generate model scoring tokenizer",
+    "instructions": "data entry_files generate model modes scoring tokenizer",
     "chats": "entry_files instructions tokenizer",
     # the small world
     "world.farm": "",

@@ -373,6 +373,19 @@ def test_examples_without_a_target_are_refused_by_number():
     make_instruction_loader(examples, 2, mask="none", max_length=80)
 
 
+def test_ids_without_a_token_are_never_chosen():
+    torch.manual_seed(0)
+    rows = TOKENIZER.vocab_size + 47  # a padded vocabulary, whose last row is the likeliest
+    model = GPT(GPTConfig(rows, context_length=64, embed_dim=32, num_layers=1, num_heads=2))
+    model.token_embedding.weight.data[-1] = 9 * torch.ones(32)
+    model.final_norm.bias.data.fill_(1.0)
+    entries = [{"instruction": "Say yes."}]
+    prompt = TOKENIZER.encode(format_prompt(entries[0]))
+    assert generate(model, [prompt], 3)[0][-3:].tolist() == [rows - 1] * 3
+    assert respond(model, TOKENIZER, entries, 3)[0]
+    assert not model.head._forward_hooks
+
+
 def test_responses_do_not_depend_on_the_batches():
     base = load_gpt2("book").double()
     entries = [{"instruction": f"Say {word}."} for word in ("red", "a word", "two", "no", "yes")]

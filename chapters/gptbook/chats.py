@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gptbook.entry_files import Entry, check_chat, check_entry
+from gptbook.entry_files import Entry, check_chat
 from gptbook.instructions import (
     HEADERS,
     PREAMBLE,
     Example,
     Span,
+    encode_example,
     encode_pieces,
-    entry_pieces,
 )
 from gptbook.tokenizer import BPETokenizer
 
@@ -47,12 +47,13 @@ def encode_entry(entry: Entry, tokenizer: BPETokenizer) -> Example:
 
     What the system says stands in place of the usual preamble.
     """
-    check_chat(entry) if "messages" in entry else check_entry(entry)
+    if "messages" not in entry:
+        return encode_example(entry, tokenizer)
+    check_chat(entry)
     system = (entry.get("system") or "").strip()
-    if "messages" in entry:
-        preamble = f"{system}\n\n" if system else PREAMBLE
-        return encode_dialogue(entry["messages"], tokenizer, preamble)
-    pieces = entry_pieces(entry)
-    if system:
-        pieces[0] = ("boilerplate", f"{system}\n\n")
-    return encode_pieces(pieces, tokenizer)
+    return encode_dialogue(entry["messages"], tokenizer, f"{system}\n\n" if system else PREAMBLE)
+
+
+def prompt_of(example: Example) -> list[int]:
+    """The ids before the last response: what a model is given to answer."""
+    return example.ids[: [span.start for span in example.spans if span.kind == "response"][-1]]

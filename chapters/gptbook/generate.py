@@ -132,6 +132,26 @@ def last_position_only(model: nn.Module) -> Iterator[None]:
         hook.remove()
 
 
+@contextmanager
+def never_choosing(model: nn.Module, ids: Sequence[int]) -> Iterator[None]:
+    """Give these ids a logit of minus infinity inside.
+
+    For ids that stand for no token: vocabularies are often padded to a round number of rows.
+    """
+    if not ids:
+        yield
+        return
+    rows = torch.tensor(ids, device=next(model.parameters()).device)
+    head = model.get_submodule("head")
+    hook = head.register_forward_hook(
+        lambda _, given, logits: logits.index_fill(-1, rows, -torch.inf)
+    )
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 def continue_rows(
     model: GPT,
     prompts: list[Tensor],

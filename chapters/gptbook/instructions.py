@@ -16,8 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 from gptbook.data import IGNORE_INDEX
 from gptbook.entry_files import Entry, check_entry
 from gptbook.entry_files import load_entries as load_entries  # importable from here, too
-from gptbook.generate import generate
+from gptbook.generate import generate, never_choosing
 from gptbook.model import GPT
+from gptbook.modes import unwrapped
 from gptbook.scoring import first_of, greedy_matches
 from gptbook.tokenizer import BPETokenizer
 
@@ -66,7 +67,9 @@ def prompt_pieces(entry: Mapping[str, Any]) -> Pieces:
         ("instruction", entry["instruction"].strip()),
         ("input", (entry.get("input") or "").strip()),
     ]
-    pieces = [("boilerplate", PREAMBLE_WITH_INPUT if parts[1][1] else PREAMBLE)]
+    preamble = PREAMBLE_WITH_INPUT if parts[1][1] else PREAMBLE
+    first = (entry.get("system") or "").strip()  # what the model is told first, instead
+    pieces = [("boilerplate", f"{first}\n\n" if first else preamble)]
     for kind, text in parts:
         if text:
             pieces += [("role", HEADERS[kind]), (kind, " " + text), ("boilerplate", "\n\n")]
@@ -198,17 +201,28 @@ def respond(
     batch_size: int = 64,
 ) -> list[str]:
     """Return the model's response to each entry, a str, written greedily, in batches."""
-    if len(entries) > batch_size:
-        parts = (entries[i : i + batch_size] for i in range(0, len(entries), batch_size))
-        return [text for part in parts for text in respond(model, tokenizer, part, max_new_tokens)]
-    if not entries:
-        return []
     prompts = [tokenizer.encode(format_prompt(entry)) for entry in entries]
-    texts = generate(model, prompts, max_new_tokens, eos_id=tokenizer.eos_id)
-    responses = [text[len(prompt) :].tolist() for text, prompt in zip(texts, prompts, strict=True)]
-    return [
-        tokenizer.decode([i for i in ids if i != tokenizer.eos_id]).strip() for ids in responses
-    ]
+    return write_responses(model, tokenizer, prompts, max_new_tokens, batch_size)
+
+
+def write_responses(
+    model: GPT,
+    tokenizer: BPETokenizer,
+    prompts: Sequence[list[int]],
+    max_new_tokens: int = 60,
+    batch_size: int = 64,
+) -> list[str]:
+    """The same for prompts that are ids. Ids that stand for no token are never chosen."""
+    responses: list[str] = []
+    rows = range(unwrapped(model).config.vocab_size)
+    with never_choosing(unwrapped(model), [i for i in rows if i not in tokenizer.token_bytes]):
+        for first in range(0, len(prompts), batch_size):
+            part = list(prompts[first : first + batch_size])
+            texts = generate(model, part, max_new_tokens, eos_id=tokenizer.eos_id)
+            for text, prompt in zip(texts, part, strict=True):
+                ids = [id for id in text[len(prompt) :].tolist() if id != tokenizer.eos_id]
+                responses.append(tokenizer.decode(ids).strip())
+    return responses
 
 
 def right_answers(model: nn.Module, examples: Sequence[Example]) -> list[bool]:

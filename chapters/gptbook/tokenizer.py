@@ -160,9 +160,12 @@ class BPETokenizer:
         return cls(*read_tokenizer(path))
 
     def to_tiktoken(self) -> tiktoken.Encoding:
-        """Return a `tiktoken.Encoding` with the same ranks: the same ids, but faster.
+        r"""Return a `tiktoken.Encoding` with the same ranks: the same ids, but faster.
 
-        Raises ValueError where one special token begins another.
+        Its pattern has ranges of characters in place of \p{L}, since tiktoken knows the letters of
+        another edition of Unicode than `regex`. Other tools may fail to read such a pattern; for
+        transformers there is `save_for_transformers`. Raises ValueError where one special token
+        begins another.
         """
         return make_encoding(self.ranks, self.special_tokens, self.pattern)
 
