@@ -53,6 +53,11 @@ IMPORTS = {
     "entry_files": "",
     "instructions": "data entry_files generate model modes scoring tokenizer",
     "chats": "entry_files instructions tokenizer",
+    "early_stopping": "checkpoints files modes training",
+    "commands": "files",
+    "pretrain": "commands data device early_stopping generate gpt2 model tokenizer training",
+    "finetune": "adapters chats commands data device early_stopping entry_files gpt2 instructions"
+    " model scoring tokenizer training",
     # the small world
     "world.farm": "",
     "world.lexicon": "files",

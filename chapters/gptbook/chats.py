@@ -14,6 +14,17 @@ from gptbook.instructions import (
 )
 from gptbook.tokenizer import BPETokenizer
 
+# The same for transformers' `apply_chat_template`, in the language of Jinja.
+CHAT_TEMPLATE = (
+    "{% if messages[0]['role'] == 'system' %}"
+    "{{ messages[0]['content'] | trim + '\\n\\n' }}{% set messages = messages[1:] %}"
+    "{% else %}{{ '" + PREAMBLE.replace("\n", "\\n") + "' }}{% endif %}"
+    "{% for message in messages %}{% if message['role'] == 'user' %}"
+    "{{ '" + HEADERS["instruction"] + " ' + message['content'] | trim + '\\n\\n' }}{% else %}"
+    "{{ '" + HEADERS["response"] + " ' + message['content'] | trim + eos_token }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '" + HEADERS["response"] + "' }}{% endif %}"
+)
+
 
 def encode_dialogue(
     turns: Sequence[Mapping[str, Any]], tokenizer: BPETokenizer, preamble: str = PREAMBLE

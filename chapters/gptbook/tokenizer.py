@@ -176,12 +176,13 @@ class BPETokenizer:
 
     # What others have made, and what they can read; `tokenizer_formats` does it.
 
-    def save_for_transformers(self, folder: str | Path) -> None:
+    def save_for_transformers(self, folder: str | Path, chat_template: str | None = None) -> None:
         """Write tokenizer.json and its config, so that AutoTokenizer gives the same ids.
 
         Special tokens in a text are special there. ValueError where an id stands for no token.
         """
-        write_for_transformers(folder, self.ranks, self.special_tokens, self.pattern)
+        parts = self.ranks, self.special_tokens, self.pattern
+        write_for_transformers(folder, *parts, chat_template)
 
     @classmethod
     def from_gpt2_files(cls, vocab_json: str | Path, merges_txt: str | Path) -> Self:

@@ -151,7 +151,11 @@ def merges_of(ranks: Mapping[bytes, int]) -> list[tuple[bytes, bytes]]:
 
 
 def write_for_transformers(
-    folder: str | Path, ranks: Mapping[bytes, int], special_tokens: Mapping[str, int], pattern: str
+    folder: str | Path,
+    ranks: Mapping[bytes, int],
+    special_tokens: Mapping[str, int],
+    pattern: str,
+    chat_template: str | None = None,
 ) -> None:
     """Write tokenizer.json and tokenizer_config.json; each file whole or not at all."""
     ids = sorted([*ranks.values(), *special_tokens.values()])
@@ -182,6 +186,7 @@ def write_for_transformers(
     end = "<|endoftext|>" if "<|endoftext|>" in special_tokens else None
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
     config |= {f"{name}_token": end for name in ("bos", "eos", "pad")}
+    config |= {"chat_template": chat_template} if chat_template else {}
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in (("tokenizer.json", told), ("tokenizer_config.json", config)):

@@ -179,7 +179,8 @@ def train(
     made anew: it is run forward to where it was.
 
     `after_step(done)` is called with the number of steps done after each; it may evaluate the
-    model and draw random numbers of torch's without changing the run.
+    model and draw random numbers of torch's without changing the run. If it returns True, the run
+    ends there.
 
     Raises ValueError for a loader without batches, for a step without a target that counts, and if
     the checkpoint is of a run with another config or other data; FloatingPointError, before the
@@ -217,8 +218,10 @@ def train(
                 run.save(done)
             if after_step is not None:
                 with same_randomness(device):
-                    after_step(done)
+                    ended = after_step(done) is True
                 model.train()
+                if ended:
+                    break
     return losses
 
 
