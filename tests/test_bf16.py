@@ -39,7 +39,8 @@ for rows in (1, 7, 128, 1000):
         y = layer(torch.randn(rows, 256))
         z = F.scaled_dot_product_attention(q, q, q, is_causal=True) + (q @ q.mT) @ q
     (y.float().sum() + z.float().sum()).backward()
-print(bf16_works("cpu"), y.dtype)
+import gptbook.bf16
+print(bf16_works("cpu"), y.dtype, gptbook.bf16._survives(gptbook.bf16._bf16_products))
 """
 
 
@@ -54,36 +55,47 @@ def test_autocast_never_kills_the_process(isa, when):
         [sys.executable, "-c", PRODUCTS, when], env=environment, capture_output=True, text=True
     )
     assert run.returncode == 0, run.stderr
-    found, dtype = run.stdout.split()
+    found, dtype, survives = run.stdout.split()
     assert (found, dtype) in (("True", "torch.bfloat16"), ("False", "torch.float32"))
     if isa == "AVX512_CORE_BF16" and torch.cpu.get_capabilities().get("avx512_bf16"):
-        assert found == "True"  # the fork did not hang on the threads that it has not got
+        assert survives == "True"  # the fork did not hang on the threads that it has not got
+
+
+@pytest.fixture
+def forgotten():
+    """What was found before is not known inside, nor what is found inside afterwards."""
+    gptbook.bf16.cpu_multiplies_bf16.cache_clear()
+    yield
+    gptbook.bf16.cpu_multiplies_bf16.cache_clear()
 
 
 @pytest.mark.skipif(
     sys.platform != "linux" or not torch.cpu.get_capabilities().get("avx512_bf16"),
     reason="needs a processor with bf16",
 )
-def test_bf16_is_used_where_the_processor_has_it():
-    assert bf16_works("cpu")
+@pytest.mark.parametrize("faster", [True, False])
+def test_bf16_is_used_where_the_processor_has_it_and_it_pays(monkeypatch, forgotten, faster):
+    monkeypatch.setattr("gptbook.bf16._is_faster", lambda: faster)
+    assert bf16_works("cpu") is faster
+    wanted = torch.bfloat16 if faster else torch.float32
     layer = torch.nn.Linear(64, 64)
     with autocast("cpu"):
-        assert layer(torch.ones(64, 64)).dtype == torch.bfloat16
+        assert layer(torch.ones(64, 64)).dtype == wanted
     with autocast(torch.device("cpu"), enabled=False):
         assert layer(torch.ones(64, 64)).dtype == torch.float32
 
 
 @pytest.fixture
-def announce(monkeypatch):
-    """Pretend that the processor announces these instructions; forget what was found before."""
-    gptbook.bf16.cpu_multiplies_bf16.cache_clear()
+def announce(monkeypatch, forgotten):
+    """Pretend that the processor announces these instructions."""
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+
+    monkeypatch.setattr("gptbook.bf16._is_faster", lambda: True)
 
     def pretend(**instructions):
         monkeypatch.setattr("torch.cpu.get_capabilities", lambda: instructions)
 
-    yield pretend
-    gptbook.bf16.cpu_multiplies_bf16.cache_clear()
+    return pretend
 
 
 @pytest.mark.parametrize(
@@ -125,6 +137,20 @@ def test_only_broken_amx_is_avoided(announce, monkeypatch, amx, survives, wanted
     gptbook.bf16.cpu_multiplies_bf16.cache_clear()
     bf16_works("cpu")
     assert os.environ["ONEDNN_MAX_CPU_ISA"] == "AVX2"  # the reader's choice stands
+
+
+@pytest.mark.parametrize(
+    ("ratio", "wanted"), [(0.5, True), (0.85, True), (0.95, False), (2, False)]
+)
+def test_a_product_is_timed(monkeypatch, ratio, wanted):
+    clock = {"now": 0.0}
+
+    def product(x, weight):
+        clock["now"] += 1.0 if x.dtype == torch.float32 else ratio
+
+    monkeypatch.setattr("gptbook.bf16.F.linear", product)
+    monkeypatch.setattr("gptbook.bf16.time.perf_counter", lambda: clock["now"])
+    assert gptbook.bf16._is_faster() is wanted
 
 
 def die():

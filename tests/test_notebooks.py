@@ -389,8 +389,9 @@ def definitions(tree):
 
 
 def module_definitions():
-    """{(module, name): definition} of all modules but those of checks and experiments."""
-    teaching = [m for m in MODULES if not dotted(m).startswith(("exercises", "experiments"))]
+    """{(module, name): definition} of all modules but those of checks and of commands."""
+    others = ("exercises", "experiments", "commands", "finetune", "pretrain")
+    teaching = [m for m in MODULES if not dotted(m).startswith(others)]
     return {
         (dotted(path), node.name): node
         for path in teaching

@@ -27,7 +27,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     add("--out", required=True, help="the folder to write; a run that was broken off goes on there")
     add("--validation", type=float, default=0.1, help="the part that is held out (0.1)")
     add("--seed", type=int, default=0)
-    add("--device", help="cuda, mps or cpu; default: the fastest there is")
+    add("--device", help="where to compute; default: the fastest device there is")
 
 
 def run_command(

@@ -107,7 +107,7 @@ def encode_entries(
     return [example for i, example in enumerate(examples) if i not in set(empty)]
 
 
-def answers(model: GPT, tokenizer: BPETokenizer, examples: Sequence[Example]) -> list[str]:
+def answers_to(model: GPT, tokenizer: BPETokenizer, examples: Sequence[Example]) -> list[str]:
     """What the model answers to examples; "" where a prompt leaves no room."""
     found = []
     for prompt in map(prompt_of, examples):
@@ -117,7 +117,7 @@ def answers(model: GPT, tokenizer: BPETokenizer, examples: Sequence[Example]) ->
 
 
 def finetune(entries: Sequence[Entry], out: Path, told: argparse.Namespace) -> Found:
-    """Finetune as the options say, write the folder, and return what `report` shows."""
+    """Finetune as the options say, write the folder, and return what is reported."""
     device = pick_device(told.device)
     model, tokenizer, name = load_base(told.base)
     max_length = min(told.max_length or model.config.context_length, model.config.context_length)
@@ -138,16 +138,14 @@ def finetune(entries: Sequence[Entry], out: Path, told: argparse.Namespace) -> F
     epoch = -(-len(training) // told.batch_size)
     every = min(epoch, 200)
     rate = told.lr or RATES[told.method]["book" if told.base == "book" else "other"]
-    config = TrainConfig(
-        told.epochs * epoch, rate, mixed=device.type == "cuda", save_every=every, weight_decay=0.0
-    )
+    config = TrainConfig(told.epochs * epoch, rate, mixed=True, save_every=every, weight_decay=0.0)
     trained, _ = count_parameters(model)
     print(
         f"{told.method}: {trained:,} parameters trained on {len(training)} entries, "
         f"{len(validation)} held out, on {device}; learning rate {rate}"
     )
     shown = validation[:SHOWN]
-    before = answers(model, tokenizer, shown)
+    before = answers_to(model, tokenizer, shown)
     stopping = EarlyStopping(
         model, loader(validation, False), out / RUN / "best.safetensors", every, told.patience
     )
@@ -156,7 +154,7 @@ def finetune(entries: Sequence[Entry], out: Path, told: argparse.Namespace) -> F
         model, loader(training, True), config, checkpoint=checkpoint, after_step=stopping
     )
     stopping.restore()
-    after = answers(model, tokenizer, shown)
+    after = answers_to(model, tokenizer, shown)
     save(model, tokenizer, out, name)
     wanted = [tokenizer.decode(e.ids[len(prompt_of(e)) : -1]).strip() for e in shown]
     prompts = [e.text_of(tokenizer, "instruction") + e.text_of(tokenizer, "input") for e in shown]
@@ -180,7 +178,7 @@ def save(model: GPT, tokenizer: BPETokenizer, out: Path, base_name: str) -> None
     tokenizer.save_for_transformers(out, CHAT_TEMPLATE)
 
 
-def report(found: Found, out: Path) -> None:
+def report_finetuning(found: Found, out: Path) -> None:
     """Print what has come of it."""
     for answer in found["answers"]:
         print(f"\n{answer['prompt'].strip()}")
@@ -222,7 +220,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Read the entries, finetune, and report."""
     told = parse(arguments)
     run_command(
-        told, lambda out: finetune(load_entries(told.entries, told.skip_bad), out, told), report
+        told,
+        lambda out: finetune(load_entries(told.entries, told.skip_bad), out, told),
+        report_finetuning,
     )
 
 

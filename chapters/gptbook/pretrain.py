@@ -63,7 +63,7 @@ def cut_text(text: str, size: int = DOCUMENT) -> list[str]:
 
 
 def pretrain(documents: Sequence[str], out: Path, told: argparse.Namespace) -> Found:
-    """Pretrain as the options say, write the folder, and return what `report` shows."""
+    """Pretrain as the options say, write the folder, and return what is reported."""
     device = pick_device(told.device)
     training, validation = split_documents(documents, told.validation, told.seed)
     if not training or not validation:
@@ -86,7 +86,7 @@ def pretrain(documents: Sequence[str], out: Path, told: argparse.Namespace) -> F
     loader = make_loader(ids[0], told.context, told.batch_size, shuffle=True, seed=told.seed)
     held_out = make_loader(ids[1], told.context, told.batch_size)
     every = max(1, told.steps // 20)
-    config = TrainConfig(told.steps, told.lr, mixed=device.type == "cuda", save_every=every)
+    config = TrainConfig(told.steps, told.lr, mixed=True, save_every=every)
     stopping = EarlyStopping(model, held_out, out / RUN / "best.safetensors", every, told.patience)
     checkpoint = out / RUN / "checkpoint.safetensors"
     losses = train(model, loader, config, checkpoint=checkpoint, after_step=stopping)
@@ -116,7 +116,7 @@ def continuations(
     return found
 
 
-def report(found: Found, out: Path) -> None:
+def report_pretraining(found: Found, out: Path) -> None:
     """Print what has come of it."""
     for text in found["continuations"]:
         print(f"\n{text['beginning']} ▸ {text['continued']}")
@@ -157,7 +157,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the texts, pretrain, and report."""
     told = parse(arguments)
-    run_command(told, lambda out: pretrain(read_texts(told.texts), out, told), report)
+    run_command(told, lambda out: pretrain(read_texts(told.texts), out, told), report_pretraining)
 
 
 if __name__ == "__main__":
