@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from gptbook.attention import KVCache
+from gptbook.layout import lay_out_for_generation as lay_out_for_generation  # for what writes
 from gptbook.model import GPT
 from gptbook.modes import evaluating
 
@@ -56,18 +57,6 @@ def pick_next(
     if generator is not None:
         probabilities = probabilities.to(generator.device)
     return torch.multinomial(probabilities, 1, generator=generator)[:, 0].to(logits.device)
-
-
-def lay_out_for_generation(model: nn.Module) -> None:
-    """Store every weight that is taller than wide column after column, in place, for speed.
-
-    Multiplied with a single token, a weight (out, in) is read once, and many CPUs read it faster
-    along its longer axis. Values, results and the tie of head and embedding stay; looking up
-    embeddings gets slower, so this is for a model that writes, not for one in training.
-    """
-    for layer in model.modules():
-        if isinstance(layer, nn.Linear) and layer.out_features > layer.in_features:
-            layer.weight.data = layer.weight.data.t().contiguous().t()
 
 
 def check_prompts(
