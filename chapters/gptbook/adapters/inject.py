@@ -67,8 +67,10 @@ def add_adapters(
 
     Everything else is frozen, so that only adapters are trained. Returns the model. Raises
     ValueError, and leaves the model as it was, if a layer has an adapter already, for targets that
-    match nothing, and if other adapters are merged.
+    match nothing, for options out of range, and if other adapters are merged.
     """
+    if not 0 <= options.get("dropout", 0.0) <= 1:
+        raise ValueError(f"dropout={options['dropout']} must be from 0 to 1")
     chosen = find_layers(model, targets)
     for name in chosen:
         if name.endswith(".base"):
