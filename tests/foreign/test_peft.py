@@ -1,7 +1,7 @@
 """What peft's tests of LoRA and DoRA look at, asked of this book. Nothing here is theirs.
 
 We differ, on purpose: merging twice is an error and adds nothing (there it is a warning); a layer
-has one adapter, switched off by a context, and not several with names; NaN is refused at saving, not
+has one adapter, switched off by a context, not several with names; NaN is refused at saving, not
 by an option of merging; targets that match nothing, or a tied head, are refused.
 """
 
