@@ -90,6 +90,7 @@ WRONG = {
         (lambda t, n: {c: {k: int(v) for k, v in x.items()} for c, x in n_gram(t, n, 1).items()},
          "counts"),
         (lambda t, n: n_gram(t, 1), "one token"),
+        (lambda t, n: n_gram(t[:-1], n), "The last token"),
         (lambda t, n: {c[0]: x for c, x in n_gram(t, n).items()} if n == 1 else n_gram(t, n),
          "is a tuple"),
         (wrong_counts_the_end, "must add up to 1"),

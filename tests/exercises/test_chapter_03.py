@@ -169,6 +169,7 @@ def test_accepts_other_ways(number, right):
         ("3.1", WRONG["3.1"][1], "the smallest score"),
         ("3.1", WRONG["3.1"][2], "the mean"),
         ("3.1", WRONG["3.1"][3], "absolute value"),
+        ("3.1", lambda scores: shifted(scores, 1000), "divides by 0"),  # and not: where is e?
         ("3.1", WRONG["3.1"][6], "not allowed"),
         ("3.2", WRONG["3.2"][2], "a sum has no order"),
         ("3.3", WRONG["3.3"][1], "cancels"),

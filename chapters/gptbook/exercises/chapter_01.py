@@ -120,6 +120,10 @@ def following(answer):
         ),
         (by_token, "A context is a tuple, also with one token in it: ('tick',)."),
         (only_pairs, "This looks at one token, whatever n is."),
+        (
+            lambda t, n: _following(t[:-1], n),
+            "The last token of the text follows something, too: go on to len(tokens) - n - 1.",
+        ),
     ]
     clock = ["tick", "tick", "tock", "tick", "tick", "tock", "tick", "tick"]
     abc = ["a", "b", "a", "b", "a", "c"]

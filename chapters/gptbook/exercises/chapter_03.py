@@ -19,7 +19,7 @@ def predict_each(answer, wanted, tolerance, names, reasons):
 
 @exercise("3.1", forbid=[torch.softmax, torch.log_softmax, torch.logsumexp, F.softmin, "scipy"])
 def check_softmax(answer):
-    finite = [[0, 0], [math.log(3), 0], [2, 1, 0], [5], [1000, 1000], [-1000, -1000]]
+    finite = [[math.log(3), 0], [0, 0], [2, 1, 0], [5], [1000, 1000], [-1000, -1000]]
     cases = [
         *finite,
         [0, 0, 0, -1000],
@@ -45,7 +45,10 @@ def check_softmax(answer):
             "the −1000 becomes 0. What may you subtract from all scores?",
         ),
         (partial(softmax, divide=False), "The weights must add up to 1: divide."),
-        (lambda s: [one / sum(s) for one in s], "This divides the scores; where is e?"),
+        (
+            lambda s: [one / sum(s) if sum(s) else 1.0 for one in s],  # raises nothing
+            "This divides the scores; where is e?",
+        ),
     ]
     hint = "e to each score, after the largest has been subtracted, divided by the sum of these."
     for scores in cases:
