@@ -36,22 +36,10 @@ TAUGHT = {
     "05": {},
     "06": {"training": ["learning_rate"]},
     "07": {},
-    "08": {
-        "instructions": [
-            "prompt_pieces", "format_prompt", "Span", "Example", "shared_start", "encode_pieces",
-            "entry_pieces", "encode_example", "make_labels", "collate",
-        ],
-    },
-    "09": {
-        "adapters.base": ["Adapter"],
-        "adapters.lora": ["LoRALinear"],
-        "adapters.inject": ["find_layers", "_without_numbers", "attach_adapters"],
-    },
-    "10": {
-        "adapters.in_place": ["ScaleAndShift", "scale_and_shift"],
-        "adapters.dora": ["DoRALinear"],
-    },
-    "11": {"adapters.mora": ["square_size", "MoRALinear"]},
+    "08": {},
+    "09": {},
+    "10": {},
+    "11": {"adapters.mora": ["square_size"]},
     "A": {},
 }  # fmt: skip
 # What a text may leave out of a class: how it is kept in files, which the text says in words.
