@@ -153,6 +153,19 @@ WRONG = {
         (lambda i, o, k: -(-o // k), "the number of groups"),
         (lambda i, o, k: torch.tensor(min(i, -(-o // k) * k)), "Return type int, not Tensor"),
     ],
+    "11.8": [
+        (lambda: (1, 6, 6, 6), "rotation"),
+        (lambda: (1, 6, 18, 12), "two with sharing"),
+        (lambda: (1, 1, 18, 1), "predicted sharing"),
+        (lambda: (36, 6, 18, 6), "LoRA"),
+        (lambda: (1, 6, 18), "it should return"),
+    ],
+    "11.9": [
+        (lambda: (1600, 0.087, 4608), "the bits of 200 codes"),  # a bit for each digit
+        (lambda: (5315, 3.47, 1387), "bits for each weight"),
+        (lambda: (5315, 0.288, 694), "the codes that fit"),  # one bit a weight
+        (lambda: 5315, "it should return"),
+    ],
 }
 
 

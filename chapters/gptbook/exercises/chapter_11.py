@@ -207,3 +207,37 @@ def inputs_seen(answer):
     for inside, out, k in cases:
         wanted = min(inside, math.ceil(out / k) * k)
         answer.expect(wanted, inside, out, k, same=exactly, hint=hint, mistakes=mistakes)
+
+
+@exercise("11.8", forbid=["gptbook"])
+def ranks(answer):
+    """Made of random numbers, with in = out = 18 and k = 6: its matrices, and their ranks."""
+    blocks = torch.eye(18).unflatten(1, (3, 6))  # (18, 3, 6): each unit vector in three groups
+    A, B, M, N, turn = drawn((1, 18), (18, 1), (6, 6), (6, 6), (6, 6), seed=8)
+
+    def sharing(square):
+        return (blocks.sum(dim=1) @ square.T).repeat(1, 3).T
+
+    turned = torch.stack([torch.linalg.matrix_power(turn, g) for g in range(3)])  # of full rank
+    rotation = (torch.einsum("ngk,gjk->ngj", blocks, turned) @ M.T).flatten(1).T
+    changes = (B @ A, sharing(M), rotation, sharing(M) + sharing(N))
+    answer.predicts(
+        tuple(int(torch.linalg.matrix_rank(change)) for change in changes),
+        explain="LoRA's rank is r. Sharing is B M C with a fixed compress C of 6 rows: the rank is "
+        "that of M, and the sum of two of them is B (M + N) C. Rotation has a square of full rank "
+        "for each of the three groups, on the diagonal.",
+        names=("LoRA", "sharing", "rotation", "two with sharing"),
+    )
+
+
+@exercise("11.9")
+def bits(answer):
+    each = 8 * math.log2(10)
+    answer.predicts(
+        (200 * each, 200 * each / 18_432, 2 * 18_432 / each),
+        tolerance=(10, 0.01, 15),
+        explain="A digit is one of ten, log2(10) = 3.32 bits, so a code has 26.6 and 200 have "
+        "5,315: 0.29 for each weight. At 2 bits a weight there is room for 36,864 bits, 1,387 "
+        "codes.",
+        names=("the bits of 200 codes", "bits for each weight", "the codes that fit"),
+    )
