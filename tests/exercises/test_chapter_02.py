@@ -27,6 +27,9 @@ def wrong_stream_trusts_the_first_byte(tokens):
     return shown
 
 
+leftover = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+
 def wrong_windows_one_target(ids, size, stride, fraction):
     cut = kept(ids, fraction)
     return [[(x, y[-1:]) for x, y in part] for part in cut_windows(ids, cut, size, stride)]
@@ -103,6 +106,7 @@ WRONG = {
     "2.4": [
         *STREAM,
         wrong_stream_trusts_the_first_byte,
+        (lambda tokens: [leftover.decode(token) for token in tokens], "of an earlier call"),
         lambda tokens: [token.decode("utf-8") for token in tokens],
         lambda tokens: [token.decode("latin-1") for token in tokens],
         lambda tokens: (

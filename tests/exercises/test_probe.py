@@ -290,7 +290,7 @@ def test_a_measurement_is_compared_and_not_given_away():
     Probe(lambda: 0.8).measures(0.83, 0.05)
     message = said(lambda: 0.5, "measures", 0.83, 0.05, "In eval mode?")
     assert message == "You found 0.5: this is too low. In eval mode?"
-    assert "number 2 is too high" in said(lambda: (1, 9), "measures", (1, 2))
+    assert "You found 9 for number 2; that is too high" in said(lambda: (1, 9), "measures", (1, 2))
     assert "b" not in said(lambda: "a", "measures", "b").split("You found")[1].split("'a'")[0]
 
 

@@ -74,6 +74,11 @@ def recover_merges(answer):
         ([(a, b), (c, d), (256, 257)], "The new tokens are b'ab', b'cd' and b'abcd'."),
         ([(b, c), (a, b), (a, 256)], "The new tokens are b'bc', b'ab' and b'abc'."),
         ([(a, b), (b, c), (256, c)], "The new tokens are b'ab', b'bc' and b'abc'."),
+        # What `learn_merges` makes of bc 50, ab 40, cd 38, abc 20 and abcd 15 times.
+        (
+            [(b, c), (a, b), (c, d), (a, 256), (259, d)],
+            "The new tokens are b'bc', b'ab', b'cd', b'abc' and b'abcd'.",
+        ),
     ]
     for i, (merges, hint) in enumerate(cases):
         # Who splits off one byte does not come past b'abcd', where that is impossible.
@@ -102,6 +107,8 @@ def stream(answer):
     ]
     for tokens, hint in cases:
         answer.expect(streamed(tokens), tokens, hint=hint, mistakes=STREAM)
+    again = "Bytes of an earlier call are left over: begin each call with a new decoder."
+    answer.expect(["abc"], [b"abc"], hint=again)
 
 
 @lru_cache

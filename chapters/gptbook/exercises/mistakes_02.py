@@ -28,6 +28,10 @@ def _known_cuts(token, ids):
     return [i for i in range(1, len(token)) if token[:i] in ids and token[i:] in ids]
 
 
+def _larger(token, cut, ids):
+    return max(ids[token[:cut]], ids[token[cut:]])
+
+
 RECOVER = [
     (
         _split_where(lambda token, ids: len(token) - 1),
@@ -43,6 +47,11 @@ RECOVER = [
         "have joined its last byte to the right.",
     ),
     (
+        _split_where(lambda t, ids: min(_known_cuts(t, ids), key=lambda i: _larger(t, i, ids))),
+        "The cut whose parts were learned earliest is not always right: encode the bytes with the "
+        "merges before.",
+    ),
+    (
         _split_where(lambda token, ids: min(_known_cuts(token, ids))),
         "The first cut that leaves two tokens need not be the one that was learned.",
     ),
@@ -56,9 +65,9 @@ RECOVER = [
 ]
 
 
-def streamed(tokens, final=False):
+def streamed(tokens, final=False, errors="replace"):
     """What can be shown after each token; with `final`, also what is unfinished at the end."""
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    decoder = codecs.getincrementaldecoder("utf-8")(errors=errors)
     last = len(tokens) - 1
     return [decoder.decode(token, final=final and i == last) for i, token in enumerate(tokens)]
 
@@ -83,6 +92,10 @@ STREAM = [
     (
         lambda tokens: [token.decode("utf-8", errors="replace") for token in tokens],
         "Each token was decoded by itself; keep bytes of a character that is not whole yet.",
+    ),
+    (
+        lambda tokens: streamed(tokens, errors="ignore"),
+        "Bytes that can never become a character were thrown away: they are shown as U+FFFD.",
     ),
     (
         lambda tokens: [token.decode("utf-8", errors="ignore") for token in tokens],
@@ -120,6 +133,11 @@ def _after_the_windows(ids, size, stride, fraction):
     return windows[:cut], windows[cut:]
 
 
+def _leaky(ids, size, stride, fraction):
+    cut = kept(ids, fraction)
+    return _windows(ids[: cut + 1], size, stride), _windows(ids[cut:], size, stride)
+
+
 WINDOWS = [
     (
         lambda ids, size, stride, f: tuple(
@@ -153,6 +171,10 @@ WINDOWS = [
     (
         lambda ids, size, stride, f: cut_windows(ids, kept(ids, f), size, stride, last=-1),
         "One more window fits at the end: its last target is the last id.",
+    ),
+    (
+        _leaky,
+        "The last training target is an id behind the cut: that id belongs to validation.",
     ),
     (
         lambda ids, size, stride, f: cut_windows(ids, kept(ids, f), size, size),

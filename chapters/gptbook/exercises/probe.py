@@ -163,7 +163,9 @@ class Probe:
                 off = "not what comes out"
                 if isinstance(two, (int, float)) and not isinstance(two, bool):
                     off = "too high" if one > two else "too low" if one < two else off
-                raise NotYet(f"You found {wording.told(one)}: {name} is {off}. {hint}".strip())
+                found = wording.told(one)
+                said = f"{found}: this" if name == "this" else f"{found} for {name}; that"
+                raise NotYet(f"You found {said} is {off}. {hint}".strip())
 
     @contextmanager
     def forbidding(self, *things: Any) -> Iterator[None]:

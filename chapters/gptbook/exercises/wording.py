@@ -157,7 +157,29 @@ _ADVICE = [  # (types of errors, a part of what they say, what may help)
         "In a product of matrices, the first must have as many columns as the second has rows: "
         "is a `.T` missing, or one too many?",
     ),
-    ("RuntimeError", "shape '|view size", "A view must have as many numbers as the tensor."),
+    ("RuntimeError", "shape '", "A view must have as many numbers as the tensor."),
+    ("RuntimeError", "view size", "After a transposition, use `reshape` in place of `view`."),
+    (
+        "RuntimeError",
+        "leaf Variable that requires grad is being used in an in-place",
+        "A step must not be recorded: put it into `with torch.no_grad():`.",
+    ),
+    (
+        "RuntimeError",
+        "does not require grad",
+        "Nothing is watched here: is a weight missing `requires_grad=True`, or has `w = w - …` "
+        "made a new tensor, where `w -= …` would change the old one?",
+    ),
+    (
+        "AttributeError",
+        "no attribute 'zero_grad'",
+        "A single tensor is cleared with `c.grad = None`; modules and optimizers have `zero_grad`.",
+    ),
+    (
+        "AttributeError",
+        "'NoneType' object has no attribute 'zero_'",
+        "Before the first backward there is no gradient: clear with `c.grad = None`.",
+    ),
     ("RuntimeError", "dtype|scalar type", "Two tensors have different dtypes."),
     ("OverflowError", "", "A number became too large for a float: work with logarithms."),
     (
