@@ -1,14 +1,29 @@
-"""Chapter 9's LoRA beside the package's: outputs, gradients, and where it is put into a model."""
+"""Chapter 9's LoRA beside the package's: outputs, gradients, and where it is put into a model.
+
+And the code in its text that needs peft.
+"""
 
 import math
+import re
 
+import nbformat
 import pytest
 import torch
 from torch import nn
 
-from gptbook.adapters import LoRALinear, adapter_parameters, add_adapters
+from gptbook.adapters import (
+    LoRALinear,
+    adapter_parameters,
+    adapters_of,
+    add_adapters,
+    save_adapters,
+)
+from gptbook.gpt2 import load_gpt2
 from gptbook.model import GPT, GPTConfig
-from tests.chapters.notebook import taught
+from gptbook.tokenizer import load_tokenizer
+from gptbook.training import TrainConfig, train
+from gptbook.world import load_examples
+from tests.chapters.notebook import TEXTS, taught
 
 chapter = taught("09", "SmallLoRA", "put_lora")
 CONFIG = GPTConfig(vocab_size=31, context_length=8, embed_dim=12, num_layers=2, num_heads=3)
@@ -65,3 +80,48 @@ def test_it_is_put_where_the_package_puts_it(ending):
     assert len(trained[1]) == len(adapter_parameters(models[1])) > 0
     ids = torch.randint(31, (2, 8))
     torch.testing.assert_close(models[0](ids), models[1](ids))
+
+
+def snippets():
+    """The pieces of code in the text that use peft, in order."""
+    [path] = (TEXTS / "chapters").glob("09_*.ipynb")
+    cells = nbformat.read(path, as_version=4).cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+
+
+@pytest.fixture
+def in_chapters(monkeypatch):
+    """The text's paths are seen from chapters/, where its notebook runs."""
+    monkeypatch.chdir(TEXTS / "chapters")
+    monkeypatch.setenv("GPTBOOK_DEVICE", "cpu")
+
+
+def test_peft_opens_the_folder_as_the_text_says(in_chapters, tmp_path):
+    [opened, _] = snippets()
+    torch.manual_seed(0)
+    ours = add_adapters(load_gpt2("book"), LoRALinear, ["attention.*"], rank=8, alpha=16).eval()
+    for adapter in adapters_of(ours).values():
+        nn.init.normal_(adapter.get_parameter("lora_B"))
+    save_adapters(ours, tmp_path / "mine", base_name="gptbook/assets/base")
+    namespace = {}
+    exec(opened.replace('"mine"', repr(str(tmp_path / "mine"))), namespace)
+    ids = torch.randint(1000, (2, 9))
+    with torch.no_grad():
+        logits = namespace["model"].eval()(ids).logits
+        torch.testing.assert_close(logits, ours(ids), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_training_with_peft_gives_the_loss_curve_that_the_text_says(in_chapters, tmp_path):
+    [_, trained] = snippets()
+    tokenizer = load_tokenizer("book")
+    _, examples = load_examples(["training"], tokenizer)
+    namespace = vars(taught("09", "ALL", "with_lora", "loader", "tokenizer", "device"))
+    namespace |= {"nn": nn, "examples": examples, "save_adapters": save_adapters}
+    namespace |= {"train": train, "TrainConfig": TrainConfig}
+    exec(trained.replace('"start"', repr(str(tmp_path / "start"))), namespace)
+    ours, theirs = namespace["curves"]
+    assert len(ours) == len(theirs) == 20
+    assert ours[-1] < 0.7 * ours[0]
+    assert max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) < 5e-5

@@ -8,8 +8,8 @@ from gptbook.exercises import check
 from tests.exercises.helpers import assert_rejected, wrong_answers
 
 
-def wrong_lora(x, W, b, A, B, scale):
-    return x @ W.T + b + scale * x @ A.T @ B.T
+def wrong_stack(A1, B1, s1, A2, B2, s2, power=1):
+    return torch.cat([s1**power * B1, s2**power * B2], dim=1), torch.cat([A1, A2])
 
 
 def wrong_energy_rank(values, wanted, power=2):
@@ -45,27 +45,25 @@ def wrong_peft_name(layer, matrix):
 
 WRONG = {
     "9.1": [
-        (lambda x, W, b, A, B, a: wrong_lora(x, W, b, A, B, a), "not divided by r"),
-        (lambda x, W, b, A, B, a: wrong_lora(x, W, b, A, B, 1), "The scaling, alpha / r"),
-        (lambda x, W, b, A, B, a: wrong_lora(x, W, 0, A, B, a / len(A)), "The bias is missing"),
-        (lambda x, W, b, A, B, a: wrong_lora(x, W, b, A, B, a / len(x)), "the number of inputs"),
-        (lambda x, W, b, A, B, a: wrong_lora(x, W, b, A, B, a / len(B)), "rows of B, which is out"),
-        (lambda x, W, b, A, B, a: wrong_lora(x, W, b, A, B, a / len(A) ** 0.5), "the root of r"),
-        (lambda x, W, b, A, B, a: a / len(A) * wrong_lora(x, W, b, A, B, 1), "Only the adapter"),
-        (lambda x, W, b, A, B, a: x @ W.T + b, "Where is the adapter?"),
-        (lambda x, W, b, A, B, a: a / len(A) * x @ A.T @ B.T, "Where is the frozen layer?"),
-        (lambda x, W, b, A, B, a: x @ W + b, "Two parts are added"),  # raises
+        (lambda *a: wrong_stack(*a, power=0), "The scalings are missing"),
+        (lambda *a: wrong_stack(*a, power=2), "comes in twice"),
+        (
+            lambda A1, B1, s1, A2, B2, s2: wrong_stack(A1, B1, s2, A2, B2, s1),
+            "The two scalings are exchanged",
+        ),
+        (lambda A1, B1, s1, A2, B2, s2: wrong_stack(A1, B1, s1, A2, B2, 0), "the first adapter"),
+        (lambda A1, B1, s1, A2, B2, s2: wrong_stack(A1, B1, 0, A2, B2, s2), "the second adapter"),
+        (lambda *a: wrong_stack(*a)[::-1], "B comes first"),
+        (lambda A1, B1, s1, A2, B2, s2: (s1 * B1 + s2 * B2, A1 + A2), "is B1 A1 + B2 A2"),
+        (lambda *a: wrong_stack(*a)[0] @ wrong_stack(*a)[1], "should return two matrices"),
+        (lambda *a: tuple(m.tolist() for m in wrong_stack(*a)), "two tensors"),
     ],
     "9.2": [
-        (lambda shapes, r: sum(out * inside for out, inside in shapes), "which stay frozen"),
-        (lambda shapes, r: sum(r * out * inside for out, inside in shapes), "thin matrices"),
-        (lambda shapes, r: sum(2 * r * out for out, inside in shapes), "Only B has"),
-        (lambda shapes, r: sum(2 * r * inside for out, inside in shapes), "Only A has"),
-        (lambda shapes, r: sum(r * (out + inside) + out for out, inside in shapes), "Biases stay"),
-        (lambda shapes, r: r * sum(shapes[0]) if shapes else 0, "Only the first layer"),
-        (lambda shapes, r: sum(map(sum, shapes)), "The rank is missing"),
-        (lambda shapes, r: r**2 * sum(map(sum, shapes)), "comes in only once"),
-        (lambda shapes, r: float(r * sum(map(sum, shapes))), "Return type int, not float"),
+        (lambda: (294_912, 2359, 498, 3.54), "the file in kB"),  # eight bytes each
+        (lambda: (24 * 8 * 768, 590, 498, 1.77), "the trained weights"),  # B as small as A
+        (lambda: (294_912, 1180, 498, 1493), "the rest in MB"),  # for all weights
+        (lambda: (294_912, 1180, 498, 2.36), "the rest in MB"),  # averages only
+        (lambda: 294_912, "it should return"),
     ],
     "9.3": [
         (lambda x, g, A, B, s: (torch.outer(B.T @ g, x), torch.outer(g, A @ x)), "The scaling s"),
@@ -107,20 +105,11 @@ WRONG = {
         (lambda v, w: torch.tensor(wrong_energy_rank(v, w)), "Return type int, not Tensor"),
     ],
     "9.5": [
-        (lambda W, A, B, a, s: W + a / len(A) * B @ A, "rank_stabilized is True here"),
-        (lambda W, A, B, a, s: W + a / len(A) ** 0.5 * B @ A, "rank_stabilized is False here"),
-        (
-            lambda W, A, B, a, s: W + a / (len(A) if s else len(A) ** 0.5) * B @ A,
-            "rank_stabilized is False here",
-        ),
-        (
-            lambda W, A, B, a, s: W.add_(a / (len(A) ** 0.5 if s else len(A)) * B @ A),
-            "changed its arguments",
-        ),
-        (lambda W, A, B, a, s: a / (len(A) ** 0.5 if s else len(A)) * B @ A, "the change alone"),
-        (lambda W, A, B, a, s: W + a * B @ A, "not divided by anything"),
-        (lambda W, A, B, a, s: W + B @ A, "The scaling is missing"),
-        (lambda W, A, B, a, s: W + A @ B, "The product is B A"),
+        (lambda: (1.003, 1.005, 0.103, 0.997), "1 + 0.003"),  # not rounded
+        (lambda: (1.0, 1.0, 0.1031, 0.9961), "1 + 0.005"),  # cut off
+        (lambda: (1.0, 1.0078, 0.1001, 0.9961), "0.1 + 0.003"),
+        (lambda: (1.0, 1.0078, 0.1031, 1.0), "1 - 0.003"),
+        (lambda: (1.0, 1.0078, 0.1031), "it should return"),
     ],
     "9.6": [
         (lambda D, r: (D[:, :r], torch.eye(r, D.shape[1])), "the first r columns"),
@@ -154,6 +143,12 @@ WRONG = {
         (lambda layer, m: wrong_peft_name(layer, m).replace("attn", "attention"), "attn and mlp"),
         (lambda layer, m: {"A": 1}[layer], "piece by piece"),  # raises
     ],
+    "9.8": [
+        (lambda: (64, 64, 16, 4, 64), "0.03; that is too high"),
+        (lambda: (64, 16, 16, 4, 1), "0.001; that is too low"),
+        (lambda: (64, 64, 16, 16, 1), "0.01; that is too high"),
+        (lambda: 64, "it should return"),
+    ],
 }
 
 
@@ -172,6 +167,10 @@ def test_other_right_answers_are_accepted():
     assert check(
         "9.3", lambda x, g, A, B, s: [s * (B.T @ g)[:, None] * x, s * g[:, None] * (A @ x)]
     ).correct
-    assert check(
-        "9.1", lambda x, W, b, A, B, a: (W @ x.T).T + b + x @ (a / len(A) * B @ A).T
-    ).correct
+
+    def roots(A1, B1, s1, A2, B2, s2):  # of the scalings, on both sides
+        return torch.cat([s1**0.5 * B1, s2**0.5 * B2], dim=1), torch.cat(
+            [s1**0.5 * A1, s2**0.5 * A2]
+        )
+
+    assert check("9.1", roots).correct

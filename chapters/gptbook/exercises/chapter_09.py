@@ -7,63 +7,72 @@ import torch
 from gptbook.exercises import AUTOGRAD, NotYet, alike, drawn, exercise
 from gptbook.exercises.compare import difference
 from gptbook.exercises.wording import contrast
+from gptbook.results import load_runs, select
 
 
-def lora(x, W, b, A, B, scale):
-    return x @ W.T + b + scale * x @ A.T @ B.T
+def expect_product(answer, given, shapes, right, mistakes, hint):
+    """Expect two tensors (B, A) of these shapes; only their product counts."""
+    pair, call = answer(*given, hint=hint), answer.called(*given)
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise NotYet(f"{call} should return two matrices, (B, A).")
+    if any(type(one) not in (torch.Tensor, torch.nn.Parameter) for one in pair):
+        raise NotYet(f"{call} should return two tensors, (B, A).")
+    got = [tuple(one.shape) for one in pair]
+    if got != shapes:
+        order = " B comes first." if got == shapes[::-1] else ""
+        raise NotYet(f"{call}: B and A have the shapes {got}; expected {shapes}.{order} {hint}")
+    product, wanted = pair[0] @ pair[1], right[0] @ right[1]
+    if alike(product, wanted):
+        return
+    for wrong, sentence in mistakes:
+        B, A = wrong(*given)
+        if alike(product, B @ A):
+            hint = sentence
+            break
+    product = product.round() if alike(product, product.round()) else product
+    wanted = wanted.round() if alike(wanted, wanted.round()) else wanted
+    found = f"{contrast(product, wanted)}{difference(product, wanted)}"
+    raise NotYet(f"The product B A of {call}, which {found} {hint}")
 
 
 @exercise("9.1", forbid=["gptbook"])
-def lora_forward(answer):
-    hint = "Two parts are added: the frozen layer, with its bias, and the scaled B (A x)."
+def stack(answer):
+    def beside(A1, B1, s1, A2, B2, s2, turned=False):
+        s1, s2 = (s2, s1) if turned else (s1, s2)
+        return torch.cat([s1 * B1, s2 * B2], dim=1), torch.cat([A1, A2])
+
     mistakes = [
-        (lambda x, W, b, A, B, a: lora(x, W, b, A, B, a), "alpha is not divided by r."),
-        (lambda x, W, b, A, B, a: lora(x, W, b, A, B, 1), "The scaling, alpha / r, is missing."),
-        (lambda x, W, b, A, B, a: lora(x, W, 0, A, B, a / len(A)), "The bias is missing."),
-        (lambda x, W, b, A, B, a: lora(x, W, b, A, B, a / len(A) ** 0.5),
-         "This divides alpha by the root of r; here it is r itself."),
-        (lambda x, W, b, A, B, a: lora(x, W, b, A, B, a / len(x)),
-         "alpha is divided by the number of inputs, N; r is the number of rows of A."),
-        (lambda x, W, b, A, B, a: lora(x, W, b, A, B, a / len(B)),
-         "alpha is divided by the number of rows of B, which is out; r is its number of columns."),
-        (lambda x, W, b, A, B, a: x @ W.T + b, "Where is the adapter?"),
-        (lambda x, W, b, A, B, a: a / len(A) * x @ A.T @ B.T, "Where is the frozen layer?"),
-        (lambda x, W, b, A, B, a: a / len(A) * lora(x, W, b, A, B, 1),
-         "Only the adapter is scaled, not the frozen layer."),
+        (lambda *a: beside(a[0], a[1], 1, a[3], a[4], 1), "The scalings are missing."),
+        (lambda *a: beside(a[0], a[1], a[2] ** 2, a[3], a[4], a[5] ** 2),
+         "Each scaling comes in twice: multiply one of the two matrices by it, not both."),
+        (lambda *a: beside(*a, turned=True), "The two scalings are exchanged."),
+        (lambda *a: beside(*a[:5], 0), "This is the first adapter alone."),
+        (lambda *a: beside(a[0], a[1], 0, *a[3:]), "This is the second adapter alone."),
     ]  # fmt: skip
-    x = torch.tensor([[1.0, 0, 2], [0, 1, 0], [1, 1, 1]])
-    W, b = torch.arange(15.0).view(5, 3), torch.arange(100.0, 600, 100)
-    A = torch.tensor([[1.0, 1, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0]])
-    B = torch.eye(5)[:, :4]
-    cases = [(x, W, b, A, B, 60.0)]
-    for (inside, out), r, alpha in (((3, 5), 2, 6.0), ((4, 4), 1, 1.0), ((5, 2), 3, 0.5)):
-        cases.append((*drawn((7, inside), (out, inside), (out,), (r, inside), (out, r)), alpha))
-    for x, W, b, A, B, alpha in cases:
-        wanted = lora(x, W, b, A, B, alpha / len(A))
-        answer.expect(wanted, x, W, b, A, B, alpha, same=alike, hint=hint, mistakes=mistakes)
+    hint = "The product of [B1 B2], side by side, and A1 above A2 is B1 A1 + B2 A2."
+    small = (torch.tensor([[1.0, 0, 0]]), torch.tensor([[1.0], [0]]), 2.0)
+    cases = [(*small, torch.tensor([[0, 1.0, 0]]), torch.tensor([[0.0], [1]]), 3.0)]
+    (A1, B1, A2, B2) = drawn((2, 5), (4, 2), (3, 5), (4, 3))
+    cases.append((A1, B1, 0.5, A2, B2, 4.0))
+    for given in cases:
+        shapes = [
+            (len(given[1]), len(given[0]) + len(given[3])),
+            (len(given[0]) + len(given[3]), given[0].shape[1]),
+        ]
+        expect_product(answer, given, shapes, beside(*given), mistakes, hint)
 
 
 @exercise("9.2", forbid=["gptbook"])
-def lora_size(answer):
-    hint = "Each layer gets an A and a B. How many weights does each of them have?"
-    mistakes = [
-        (lambda shapes, r: sum(out * inside for out, inside in shapes),
-         "This counts the weights of the layers themselves, which stay frozen."),
-        (lambda shapes, r: sum(r * out * inside for out, inside in shapes),
-         "A and B are thin matrices: neither has out times in numbers."),
-        (lambda shapes, r: sum(2 * r * out for out, inside in shapes),
-         "Only B has as many rows as there are outputs; the columns of A are the inputs."),
-        (lambda shapes, r: sum(2 * r * inside for out, inside in shapes),
-         "Only A has as many columns as there are inputs; the rows of B are the outputs."),
-        (lambda shapes, r: sum(r * (out + inside) + out for out, inside in shapes),
-         "Biases stay frozen: LoRA trains none."),
-        (lambda shapes, r: sum(r * (o + i) for o, i in shapes[:1]), "Only the first layer."),
-        (lambda shapes, r: sum(o + i for o, i in shapes), "The rank is missing."),
-        (lambda shapes, r: sum(r * r * (o + i) for o, i in shapes), "The rank comes in only once."),
-    ]  # fmt: skip
-    for shapes, r in (([(3, 5)], 2), ([(3, 5), (7, 2)], 2), ([(4096, 4096)], 8), ([], 4)):
-        wanted = sum(r * (out + inside) for out, inside in shapes)
-        answer.expect(wanted, shapes, r, hint=hint, mistakes=mistakes)
+def what_it_takes(answer):
+    weights = 12 * 8 * (768 + 3 * 768)
+    answer.predicts(
+        (weights, 4 * weights / 1000, 4 * 124.4, 12 * weights / 1e6),
+        tolerance=(0, 1, 10, 0.05),
+        explain="A is (8, 768) and B (2304, 8) in each of twelve layers: 8 · 3,072 · 12 = 294,912 "
+        "weights, of 4 bytes each. Whoever trains a weight keeps 12 bytes more: its gradient and "
+        "two averages. So the frozen model is 498 MB, and what training adds 3.5 MB.",
+        names=("the trained weights", "the file in kB", "the frozen model in MB", "the rest in MB"),
+    )
 
 
 @exercise("9.3", forbid=["gptbook", *AUTOGRAD])
@@ -132,35 +141,21 @@ def terms_needed(answer):
         answer.expect(wanted, *arguments, hint=hint, mistakes=mistakes)
 
 
-@exercise("9.5", forbid=["gptbook"])
-def merged(answer):
-    hint = "The scaling is alpha / r, or with rank_stabilized alpha / √r; W itself must stay."
-
-    def merge(W, A, B, alpha, stabilized, keep=1):
-        return keep * W + alpha / (math.sqrt(len(A)) if stabilized else len(A)) * B @ A
-
-    mistakes = [
-        (lambda W, A, B, a, s: merge(W, A, B, a, False), "rank_stabilized is True here: the "
-         "scaling is another then."),
-        (lambda W, A, B, a, s: merge(W, A, B, a, True), "rank_stabilized is False here: alpha is "
-         "divided by r itself."),
-        (lambda W, A, B, a, s: merge(W, A, B, a, s, keep=0), "This is the change alone; the "
-         "merged layer's matrix contains W."),
-        (lambda W, A, B, a, s: W + a * B @ A, "alpha is not divided by anything."),
-        (lambda W, A, B, a, s: W + B @ A, "The scaling is missing."),
-        (lambda W, A, B, a, s: W + A @ B, "The product is B A, not A B: (out, r) times (r, in)."),
-    ]  # fmt: skip
-    W = 100 * torch.ones(2, 3)
-    A = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]])
-    B = torch.tensor([[1.0, 2, 3, 0], [0, 0, 1, 4]])
-    cases = [(W, A, B, 8.0)]
-    for out, inside, r, alpha in ((3, 5, 2, 6.0), (4, 4, 4, 1.0)):
-        cases.append((*drawn((out, inside), (r, inside), (out, r)), alpha))
-    for case in cases:
-        for stabilized in (False, True):
-            arguments = (*case, stabilized)
-            wanted = merge(*arguments)
-            answer.expect(wanted, *arguments, same=alike, hint=hint, mistakes=mistakes)
+@exercise("9.5")
+def merged_in_bf16(answer):
+    weights, changes = (
+        torch.tensor([1.0, 1.0, 0.1, 1.0]),
+        torch.tensor([0.003, 0.005, 0.003, -0.003]),
+    )
+    merged = (weights.bfloat16().float() + changes).bfloat16().float()
+    answer.predicts(
+        tuple(merged.tolist()),
+        tolerance=(1e-4, 1e-4, 2e-4, 1e-4),
+        explain="From 1 on, bf16 has 1, 1 + 1/128, 1 + 2/128 …, and below 1 steps of 1/256: 1.003 "
+        "is nearest to 1, 1.005 to 1.0078, 0.997 to 0.9961. Near 0.1 the steps are 1/2048, and the "
+        "change survives.",
+        names=("1 + 0.003", "1 + 0.005", "0.1 + 0.003", "1 - 0.003"),
+    )
 
 
 def best(D, r, power=1.0, last=False):
@@ -183,28 +178,8 @@ def best_of_rank(answer):
     [square, wide, narrow] = drawn((5, 5), (3, 5), (6, 4))
     diagonal = torch.tensor([[9.0, 0, 0], [0, 4, 0], [0, 0, 0]])
     for D, r in ((diagonal, 1), (narrow, 2), (wide, 1), (square, 4)):
-        pair = answer(D, r, hint=hint)
-        call, shapes = answer.called(D, r), [(len(D), r), (r, D.shape[1])]
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise NotYet(f"{call} should return two matrices, (B, A).")
-        if any(type(one) not in (torch.Tensor, torch.nn.Parameter) for one in pair):
-            raise NotYet(f"{call} should return two tensors, (B, A).")
-        got = [tuple(one.shape) for one in pair]
-        if got != shapes:
-            order = " B comes first." if got == shapes[::-1] else ""
-            raise NotYet(f"{call}: B and A have the shapes {got}; expected {shapes}.{order}")
-        product, (B, A) = pair[0] @ pair[1], best(D, r)
-        if alike(product, B @ A):
-            continue
-        for wrong, sentence in mistakes:
-            B_wrong, A_wrong = wrong(D, r)
-            if alike(product, B_wrong @ A_wrong):
-                hint = sentence
-                break
-        product = product.round() if alike(product, product.round()) else product
-        rounded = (B @ A).round() if alike(B @ A, (B @ A).round()) else B @ A
-        found = f"{contrast(product, rounded)}{difference(product, rounded)}"
-        raise NotYet(f"The product B A of {call}, which {found} {hint}")
+        shapes = [(len(D), r), (r, D.shape[1])]
+        expect_product(answer, (D, r), shapes, best(D, r), mistakes, hint)
 
 
 @exercise("9.7", forbid=["gptbook"])
@@ -242,3 +217,18 @@ def peft_name(answer):
     for layer, matrix in cases:
         wanted = named(layer, matrix)
         answer.expect(wanted, layer, matrix, hint=hint, mistakes=mistakes)
+
+
+@exercise("9.8")
+def best_ranks(answer):
+    ranks, runs = (1, 4, 16, 64), load_runs("adapters", kind="LoRA", targets="all", phase="search")
+    found = []
+    for rate in (3e-4, 1e-3, 3e-3, 1e-2, 3e-2):
+        lowest = {r["rank"]: min(r["validation_losses"]) for r in select(runs, learning_rate=rate)}
+        found.append(min(ranks, key=lowest.__getitem__))
+    answer.measures(
+        tuple(found),
+        hint="Take the runs whose phase is search, on all layers, and of each run the lowest of "
+        "its validation losses.",
+        names=("0.0003", "0.001", "0.003", "0.01", "0.03"),
+    )
