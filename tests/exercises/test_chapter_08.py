@@ -60,6 +60,19 @@ def wrong_wilson(r, n, z=1.96, root=True):
 RESPONSE, CONTENT = {"response"}, {"instruction", "input", "response"}
 
 
+def wrong_pack(lengths, size, order, best=1, spare=0):
+    """Rows filled in an order; `best` 1 takes the least room, 0 the first row, -1 the most."""
+    rows = []
+    for i in sorted(range(len(lengths)), key=order):
+        left = [size - sum(lengths[j] for j in row) for row in rows]
+        fits = [n for n, room in enumerate(left) if room - spare >= lengths[i]]
+        if fits:
+            rows[min(fits, key=lambda n: best * left[n])].append(i)
+        else:
+            rows.append([i])
+    return rows
+
+
 WRONG = {
     "8.1": [
         (lambda ids, spans: labels_by(ids, spans, RESPONSE, before=1), "one position too early"),
@@ -131,27 +144,11 @@ WRONG = {
         (lambda ids, spans: list(ids), "every token counts"),
     ],
     "8.3": [
-        (lambda ids, roles: [*ids], "Nothing is masked"),
-        (lambda ids, roles: [-100 if i in roles else i for i in ids][1:], "are not shifted"),
-        (lambda ids, roles: [i if i in roles else -100 for i in ids], "the other way round"),
-        (
-            lambda ids, roles: [
-                -100 if i in roles or (n and ids[n - 1] in roles) else i for n, i in enumerate(ids)
-            ],
-            "after a role token",
-        ),
-        (
-            lambda ids, roles: [
-                -100 if n + 1 < len(ids) and ids[n + 1] in roles else i for n, i in enumerate(ids)
-            ],
-            "before each role token",
-        ),
-        (lambda ids, roles: [i for i in ids if i not in roles], "not left out"),
-        (lambda ids, roles: [-100 if i == min(roles) else i for i in ids], "several role ids"),
-        (
-            lambda ids, roles: [torch.tensor(-100 if i in roles else i) for i in ids],
-            "the type should be int, not Tensor",
-        ),
+        (lambda: (70, 43, 24, 8, 8), "none: 70"),  # labels, not targets
+        (lambda: (69, 42, 23, 8, 8), "boilerplate: 23"),  # the first token taken off twice
+        (lambda: (69, 42, 24, 8, 38), "with padding: 38"),
+        (lambda: (69, 50, 24, 8, 8), "role: 50"),
+        (lambda: 69, "it should return"),
     ],
     "8.4": [
         (lambda ids, spans: labels_by(ids, spans, {"assistant"}), "These are labels"),
@@ -252,6 +249,28 @@ WRONG = {
             ),
             "a sum over no tokens is 0",
         ),
+    ],
+    "8.8": [
+        (lambda ls, size: wrong_pack(ls, size, lambda i: ls[i]), "not the shortest"),
+        (lambda ls, size: wrong_pack(ls, size, lambda i: 0), "Sort first"),
+        (lambda ls, size: wrong_pack(ls, size, lambda i: -ls[i], best=0), "the first row with"),
+        (lambda ls, size: wrong_pack(ls, size, lambda i: -ls[i], best=-1), "the most room"),
+        (lambda ls, size: wrong_pack(ls, size, lambda i: -ls[i], spare=1), "just fills a row"),
+        (lambda ls, size: [[i] for i in sorted(range(len(ls)), key=lambda i: -ls[i])], "its own"),
+        (
+            lambda ls, size: [
+                [ls[i] for i in row] for row in wrong_pack(ls, size, lambda i: -ls[i])
+            ],
+            "return the indices",
+        ),
+        (lambda ls, size: ls[0][0], "the least room"),  # raises
+    ],
+    "8.9": [
+        (lambda: (0.0145, True, 0.05, False), "the loss; that is too high"),  # last minus best
+        (lambda: (-0.0145, False, 0.05, False), "whether that is clear"),
+        (lambda: (-0.0145, True, 5.0, False), "the points; that is too high"),
+        (lambda: (-0.0145, True, 0.05, True), "whether they are clear"),
+        (lambda: -0.0145, "it should return"),
     ],
 }
 

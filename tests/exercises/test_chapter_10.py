@@ -4,12 +4,8 @@ import torch
 import torch.nn.functional as F
 
 from gptbook.exercises import check
+from gptbook.results import load_runs
 from tests.exercises.helpers import assert_rejected, wrong_answers
-
-
-def wrong_apart(W, dim=1):
-    m = W.norm(dim=dim, keepdim=True)
-    return m.flatten(), W / m
 
 
 def V_of(W, A, B, s):
@@ -19,12 +15,6 @@ def V_of(W, A, B, s):
 def wrong_dora(W, A, B, m, s, dim=1):
     V = V_of(W, A, B, s)
     return m[:, None] * V / V.norm(dim=dim, keepdim=True)
-
-
-def wrong_dora_forward(x, of_base, of_lora, W, b, A, B, m, s, of_bias=0):
-    g = m / V_of(W, A, B, s).norm(dim=1)
-    change = (g - 1) * (of_base @ W.T) + g * s * (of_lora @ A.T @ B.T)
-    return x @ W.T + b + of_bias * (g - 1) * b + change
 
 
 def wrong_norms(W, w2, A, B, s, twice=2, own=1, power=2, scaled=1):
@@ -54,16 +44,23 @@ def wrong_moved(before, after, dim=1, signed=False):
     return change.mean(), (1 - F.cosine_similarity(before, after, dim=dim)).mean()
 
 
+def of_last_look(kind):
+    means = []
+    for way in ({"kind": kind, "rank": 16}, {"kind": "full"}):
+        runs = load_runs("adapters", targets="all", phase="final", **way)
+        looks = [run["changes"][2] for run in runs]
+        each = [look[f"blocks.{i}.attention.qkv"][1] for look in looks for i in range(6)]
+        means.append(sum(each) / len(each))
+    return means[0] / means[1]
+
+
 WRONG = {
     "10.1": [
-        (lambda W: wrong_apart(W, dim=0), "the norms of the columns"),
-        (lambda W: (W.norm(dim=1), W / W.norm(dim=1)), "[:, None] or keepdim=True"),
-        (lambda W: (W.norm(dim=1), W), "not divided by anything"),
-        (lambda W: (W.norm(dim=1), W / W.norm()), "the norm of the whole matrix"),
-        (lambda W: (W.norm(dim=1, keepdim=True), wrong_apart(W)[1]), "an axis of size 1"),
-        (lambda W: ((W**2).sum(dim=1), W / (W**2).sum(dim=1)[:, None]), "The root is missing"),
-        (lambda W: wrong_apart(W)[::-1], "m comes first"),
-        (lambda W: wrong_apart(W)[1], "Return type tuple, not Tensor"),
+        (lambda: (6.0, 1.5, -3.0, 7.0, 14.0), "predicted + (3, 4): 6"),  # V itself
+        (lambda: (3.0, 3.0, 3.0, 4.95, 9.9), "+ (-6, -8)"),
+        (lambda: (3.0, 3.0, -3.0, 7.0, 14.0), "+ (4, -3)"),
+        (lambda: (3.0, 3.0, -3.0, 4.95, 4.95), "m = 10"),
+        (lambda: 3.0, "it should return"),
     ],
     "10.2": [
         (lambda *a: wrong_dora(*a, dim=0), "the norms of the columns"),
@@ -86,19 +83,10 @@ WRONG = {
         lambda W, A, B, m, s: wrong_dora(W, 2 * A, B, m, s),
     ],
     "10.3": [
-        (lambda x, d, *a: wrong_dora_forward(d, d, d, *a), "The frozen layer gets `dropped`"),
-        (lambda x, d, *a: wrong_dora_forward(x, x, x, *a), "`dropped` is not used"),
-        (lambda x, d, *a: wrong_dora_forward(x, x, d, *a), "Only the LoRA part"),
-        (lambda x, d, *a: wrong_dora_forward(x, d, x, *a), "The LoRA part gets `x`"),
-        (lambda x, d, *a: wrong_dora_forward(x, d, d, *a, of_bias=1), "scaled by c"),
-        (lambda x, d, W, b, *a: wrong_dora_forward(x, d, d, W, 2 * b, *a), "comes in twice"),
-        (lambda x, d, W, b, *a: wrong_dora_forward(x, d, d, W, 0 * b, *a), "The bias is missing"),
-        (lambda x, d, *a: wrong_dora_forward(x, d, d, *a[:-1], 1.0), "The scaling s is missing"),
-        (
-            lambda x, d, W, b, A, B, m, s: F.normalize(x @ V_of(W, A, B, s).T, dim=1) * m + b,
-            "what the merged layer gives",
-        ),
-        (lambda x, d, W, *a: x @ W, "what the merged layer gives"),  # raises
+        (lambda: (1.0, 10.0), "1 for LoRA; that is too low"),
+        (lambda: (100.0, 10.0), "100 for LoRA; that is too high"),
+        (lambda: (of_last_look("LoRA"), 30.0), "30 for DoRA; that is too high"),
+        (lambda: 10.0, "it should return"),
     ],
     "10.4": [
         (lambda W, w2, A, B, s: V_of(W, A, B, s).norm(dim=1), "a product like B @ A is one"),
@@ -168,6 +156,14 @@ WRONG = {
         ),
         (lambda *a: [len(a[0]) * one for one in wrong_moved(*a)], "take the mean"),
         (lambda *a: wrong_moved(*a)[0], "Return type tuple, not Tensor"),
+    ],
+    "10.8": [
+        (lambda: (5.25, 5.25, 17.94, 5.05), "5.25 for (4, -3), constant; that is too high"),
+        (lambda: (2.69, 5.0, 17.94, 5.05), "(4, -3), in full; that is too low"),
+        (lambda: (2.69, 5.25, 5.0, 5.05), "(6, 2.5), constant; that is too low"),
+        (lambda: (2.69, 5.25, 17.94, 17.94), "(6, 2.5), in full; that is too high"),
+        (lambda: (5.0, 5.0, 5.0, 5.0), "not that of w'"),
+        (lambda: 2.69, "it should return"),
     ],
 }
 

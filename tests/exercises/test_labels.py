@@ -1,5 +1,11 @@
 """The mistakes that chapter 8's checks know are mistakes, and differ from each other."""
 
+from itertools import chain
+
+import pytest
+from datasets import Dataset
+from trl import pack_dataset
+
 from gptbook.exercises.labels import (
     OFF,
     TWO_ANSWERS,
@@ -7,7 +13,12 @@ from gptbook.exercises.labels import (
     by_id,
     label_slips,
     labels_of,
+    packed,
 )
+from gptbook.tokenizer import load_tokenizer
+from gptbook.world import load_examples
+
+TOKENIZER = load_tokenizer("book")
 
 
 def test_labels_of_spans():
@@ -33,3 +44,15 @@ def test_both_orders_of_filling_up_have_the_same_targets():
     assert one[1].tolist() == two[1].tolist() == [[2, 3], [5, OFF]]
     assert one[0].tolist() == [[1, 2], [4, 0]]
     assert two[0].tolist() == [[1, 2], [4, 5]]
+
+
+@pytest.mark.parametrize("size", [110, 128, 256])
+def test_packed_rows_are_those_of_trl(size):
+    examples = {len(e.ids): e.ids for e in load_examples(["training"], TOKENIZER)[1]["training"]}
+    ids = list(examples.values())  # of different lengths: trl breaks ties in another order
+    ids = [each for each in ids if len(each) <= size]
+    theirs = pack_dataset(Dataset.from_dict({"input_ids": ids}), seq_length=size)["input_ids"]
+    rows = packed(list(map(len, ids)), size)
+    ours = [list(chain.from_iterable(ids[i] for i in row)) for row in rows]
+    assert sorted(ours) == sorted(theirs)
+    assert len(ours) < len(ids)

@@ -8,10 +8,11 @@ from gptbook.exercises import NotYet, alike, close, exercise
 from gptbook.exercises.compare import agrees, equal
 from gptbook.exercises.labels import (
     BATCH_SLIPS,
-    DIALOGUE,
+    DIALOGUES,
     ENTRY,
     NO_ANSWER,
     OFF,
+    PACKED_SLIPS,
     SHORT,
     TWO_ANSWERS,
     WITH_INPUT,
@@ -19,7 +20,9 @@ from gptbook.exercises.labels import (
     by_id,
     label_slips,
     labels_of,
+    packed,
 )
+from gptbook.results import collect, load_runs, paired_difference
 from gptbook.scoring import confidence_interval
 
 
@@ -70,37 +73,15 @@ def boilerplate_labels(answer):
 
 
 @exercise("8.3")
-def role_labels(answer):
-    hint = "Nothing but the role tokens is masked, and labels are not shifted."
-
-    def masked(ids, roles):
-        return [OFF if id in roles else id for id in ids]
-
-    mistakes = [
-        (lambda ids, roles: masked(ids, roles)[1:], "The labels are not shifted here."),
-        (lambda ids, roles: list(ids), "Nothing is masked here."),
-        (lambda ids, roles: [id if id in roles else OFF for id in ids],
-         "This is the other way round: only the role tokens count."),
-        (lambda ids, roles: [OFF if i in roles or p in roles else i
-                             for p, i in zip([None, *ids], ids, strict=False)],
-         "The token after a role token is masked, too; it counts, whoever speaks."),
-        (lambda ids, roles: [OFF if n in roles else i
-                             for i, n in zip(ids, [*ids[1:], None], strict=True)],
-         "The token before each role token is masked instead: labels are not shifted."),
-        (lambda ids, roles: [id for id in ids if id not in roles],
-         "Role tokens get −100; they are not left out."),
-        (lambda ids, roles: [OFF if id == min(roles) else id for id in ids],
-         "There may be several role ids: ask whether an id is in the set."),
-    ]  # fmt: skip
-    cases = [
-        ([1, 4, 4, 2, 6, 0], {1, 2}),
-        ([1, 1, 3], {1, 2}),
-        ([3, 0], {1}),
-        ([3, 9], {9}),
-        ([5, 6], set()),
-    ]
-    for ids, roles in cases:
-        answer.expect(masked(ids, roles), ids, roles, hint=hint, mistakes=mistakes)
+def targets_that_count(answer):
+    answer.predicts(
+        (69, 42, 24, 8, 8),
+        explain="There are 70 labels and 69 targets: nothing is there to predict the first token. "
+        "The headers have 11 + 7 + 9 tokens, the other boilerplate 15 + 2 + 2, of which the first "
+        "one is no target anyway; instruction, input and response have 8 each. Padding never "
+        "counts.",
+        names=("none", "role", "boilerplate", "instruction", "with padding"),
+    )
 
 
 @exercise("8.4", forbid=["gptbook"])
@@ -135,13 +116,7 @@ def assistant_targets(answer):
          "Everything counts here."),
         (around, "An answer at position 0 has no position before it: index −1 is the last one."),
     ]  # fmt: skip
-    start = [("assistant", 0, 2), ("role", 2, 3), ("user", 3, 4), ("role", 4, 5)]
-    cases = [
-        ([5, 6, 7, 8, 0], [("role", 0, 1), ("user", 1, 2), ("role", 2, 3), ("assistant", 3, 5)]),
-        DIALOGUE,
-        *(([8, 9, 7, 6, 5, 4], [*start, (last, 5, 6)]) for last in ("assistant", "user")),
-    ]
-    for ids, spans in cases:
+    for ids, spans in DIALOGUES:
         wanted = labels_of(ids, spans, kinds)[1:]
         answer.expect(wanted, ids, spans, hint=hint, mistakes=mistakes)
 
@@ -246,3 +221,28 @@ def equal_weight_loss(answer):
         if not (goal != OFF).any():
             hint = "Also a mean over nothing must come from `losses`: a sum over no tokens is 0."
         answer.differentiates(gradient, losses, goal, response, hint=hint)
+
+
+@exercise("8.8", forbid=["gptbook"])
+def pack(answer):
+    hint = "Longest first; of the rows where it fits, the one with the least room; else a new one."
+    many = [60, 52, 71, 48, 55, 66, 50, 49, 80, 30, 20]
+    cases = [([3, 5, 2], 10), ([1, 6, 4], 10), ([6, 7, 4, 3], 10), (many, 128)]
+    cases += [([7, 5, 4, 1], 10), ([5, 5], 5), ([], 8), ([9, 7, 2, 1, 1], 10)]
+    for lengths, size in cases:
+        answer.expect(packed(lengths, size), lengths, size, hint=hint, mistakes=PACKED_SLIPS)
+
+
+@exercise("8.9")
+def gain_of_stopping(answer):
+    runs = load_runs("masking", tasks="short", size=100, variant="role", phase="final")
+    gains = [
+        paired_difference(*(collect(runs, f"{when}_{name}") for when in ("best", "last")))
+        for name in ("test_loss", "exact_match")
+    ]
+    answer.measures(
+        (gains[0].mean, gains[0].clear, 100 * gains[1].mean, gains[1].clear),
+        tolerance=(0.001, 0, 0.1, 0),
+        hint="Take best minus last, in pairs, over the five final runs with the variant role.",
+        names=("the loss", "whether that is clear", "the points", "whether they are clear"),
+    )

@@ -1,10 +1,13 @@
 """Checks of chapter 10's exercises."""
 
+import statistics
+
 import torch
 import torch.nn.functional as F
 
 from gptbook.exercises import AUTOGRAD, NotYet, alike, close, drawn, exercise
 from gptbook.exercises.watch import Watch
+from gptbook.results import load_runs
 
 SHAPES = [(5, 3, 2), (4, 4, 1), (3, 6, 2)]  # out, in, r: wide, square, tall
 ROWS = "Divide row by row: give the norms the shape (out, 1), by [:, None] or keepdim=True."
@@ -29,28 +32,16 @@ def layers(*scales):
     return [SMALL, *((*trained(*shape), s) for shape in SHAPES for s in scales)]
 
 
-@exercise("10.1", forbid=["gptbook"])
-def take_apart(answer):
-    hint = "m has one norm for each row; each row of D points where the row of W does, of norm 1."
-
-    def apart(W, dim=1):
-        m = W.norm(dim=dim, keepdim=True)
-        return m.flatten(), W / m
-
-    mistakes = [
-        (lambda W: apart(W, dim=0), "These are the norms of the columns: dim=1 goes along a row."),
-        (lambda W: (W.norm(dim=1), W / W.norm(dim=1)), ROWS),
-        (lambda W: (W.norm(dim=1), W), "W is not divided by anything."),
-        (lambda W: (W.norm(dim=1), W / W.norm()), "W is divided by the norm of the whole matrix; "
-         "each row has its own."),
-        (lambda W: (W.norm(dim=1, keepdim=True), apart(W)[1]), "D is right, but m should have the "
-         "shape (out,): keepdim=True keeps an axis of size 1."),
-        (lambda W: ((W**2).sum(dim=1), W / (W**2).sum(dim=1, keepdim=True)), "The root is missing: "
-         "a norm is the root of the sum of the squares."),
-        (lambda W: apart(W)[::-1], "m comes first."),
-    ]  # fmt: skip
-    for W in (torch.tensor([[3.0, 4], [0, 2], [6, 8]]), *(trained(*shape)[0] for shape in SHAPES)):
-        answer.expect(apart(W), W, same=alike, hint=hint, mistakes=mistakes)
+@exercise("10.1")
+def first_numbers(answer):
+    answer.predicts(
+        (3.0, 3.0, -3.0, 35 / 50**0.5, 70 / 50**0.5),
+        tolerance=0.01,
+        explain="A change along the row leaves its direction, and the norm is m, so nothing moves, "
+        "unless it is so long that it turns the row round, to (-3, -4). (7, 1) has the norm 7.07: "
+        "the row becomes 5 · (7, 1) / 7.07 = (4.95, 0.71), and twice that with m = 10.",
+        names=("+ (3, 4)", "+ (-1.5, -2)", "+ (-6, -8)", "+ (4, -3)", "m = 10"),
+    )
 
 
 def dora(W, A, B, m, s, dim=1):
@@ -78,40 +69,22 @@ def dora_weight(answer):
         answer.expect(dora(*arguments), *arguments, same=alike, hint=hint, mistakes=mistakes)
 
 
-def forward(of_base, of_lora, x, W, b, A, B, m, s, biased=1):
-    """c for the bias as well, if `biased` is 'c'."""
-    c = m / (W + s * B @ A).norm(dim=1)
-    b = c * b if biased == "c" else biased * b
-    return x @ W.T + b + (c - 1) * (of_base @ W.T) + c * s * (of_lora @ A.T @ B.T)
+@exercise("10.3")
+def turns_farther(answer):
+    def turned(**way):
+        runs = load_runs("adapters", targets="all", phase="final", **way)
+        pairs = [pair for run in runs for pair in run["changes"][-1].items()]
+        return statistics.fmean(moved[1] for name, moved in pairs if name.endswith("qkv"))
 
-
-@exercise("10.3", forbid=["gptbook"])
-def dora_forward(answer):
-    hint = "With `dropped` equal to `x`, the result must be what the merged layer gives: is it?"
-    mistakes = [
-        (lambda x, d, *a: forward(d, d, d, *a), "The frozen layer gets `dropped` here; it should "
-         "see `x`."),
-        (lambda x, d, *a: forward(x, x, x, *a), "`dropped` is not used: this is the layer without "
-         "dropout."),
-        (lambda x, d, *a: forward(x, d, x, *a), "Only the LoRA part gets `dropped`; in both "
-         "brackets, W d is there, too."),
-        (lambda x, d, *a: forward(d, x, x, *a), "The LoRA part gets `x`; it should see `dropped`."),
-        (lambda x, d, *a: forward(d, d, x, *a, biased="c"), "The bias is scaled by c."),
-        (lambda x, d, *a: forward(d, d, x, *a, biased=2), "The bias comes in twice."),
-        (lambda x, d, *a: forward(d, d, x, *a, biased=0), "The bias is missing."),
-        (lambda x, d, *a: forward(d, d, x, *a[:-1], 1.0), "The scaling s is missing."),
-    ]  # fmt: skip
-    x, dropped = torch.tensor([[1.0, 1], [2, 0]]), torch.tensor([[2.0, 0], [0, 0]])
-    W, A, B, m, s = SMALL
-    b = torch.tensor([100.0, 200, 300])
-    cases = [(x, x, W, b, A, B, m, s), (x, dropped, W, b, A, B, m, s)]
-    for out, inside, r in SHAPES:
-        W, A, B, m = trained(out, inside, r)
-        x, b, noise = drawn((7, inside), (out,), (7, inside), seed=1)
-        cases += [(x, d, W, b, A, B, m, 1.5) for d in (x, 2 * (noise > 0) * x)]
-    for x, d, *rest in cases:
-        wanted = forward(d, d, x, *rest)
-        answer.expect(wanted, x, d, *rest, same=alike, hint=hint, mistakes=mistakes)
+    usual = turned(kind="full")
+    wanted = tuple(turned(kind=kind, rank=16) / usual for kind in ("LoRA", "DoRA"))
+    answer.measures(
+        wanted,
+        tolerance=[one / 10 for one in wanted],
+        hint="Take the second number of each pair, the mean over all layers and seeds, and divide "
+        "by that of full finetuning.",
+        names=("LoRA", "DoRA"),
+    )
 
 
 @exercise("10.4", forbid=["gptbook"])
@@ -246,3 +219,22 @@ def moved(answer):
     for arguments in cases:
         wanted = change(*arguments)
         answer.expect(wanted, *arguments, same=same, hint=hint, mistakes=mistakes)
+
+
+@exercise("10.8")
+def norms_at_the_end(answer):
+    def norm_after(target, full):
+        v, target = torch.tensor([3.0, 4.0]), torch.tensor(target)
+        for _ in range(200):
+            unit = v / v.norm()
+            gradient = 5 / v.norm() * (5 * unit - target)
+            v = v - 0.1 * (gradient - full * (gradient @ unit) * unit)
+        return v.norm().item()
+
+    answer.measures(
+        tuple(norm_after(t, full) for t in ([4.0, -3.0], [6.0, 2.5]) for full in (False, True)),
+        tolerance=0.05,
+        hint="Begin with v = (3, 4) each time, and take the norm of v itself, not that of w'. The "
+        "loss is half of the sum of the two squares.",
+        names=("(4, -3), constant", "(4, -3), in full", "(6, 2.5), constant", "(6, 2.5), in full"),
+    )

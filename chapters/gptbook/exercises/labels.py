@@ -1,4 +1,4 @@
-"""Texts with spans, and the mistakes that are made with their labels: for chapter 8's checks."""
+"""Texts with spans, and the mistakes made with labels, batches and packing: for chapter 8."""
 
 import torch
 
@@ -39,6 +39,12 @@ DIALOGUE = (
         ("user", 8, 9), ("role", 9, 10), ("assistant", 10, 13),
     ],
 )  # fmt: skip
+ANSWER_FIRST = [("assistant", 0, 2), ("role", 2, 3), ("user", 3, 4), ("role", 4, 5)]
+DIALOGUES = [
+    ([5, 6, 7, 8, 0], [("role", 0, 1), ("user", 1, 2), ("role", 2, 3), ("assistant", 3, 5)]),
+    DIALOGUE,
+    *(([8, 9, 7, 6, 5, 4], [*ANSWER_FIRST, (last, 5, 6)]) for last in ("assistant", "user")),
+]
 
 
 def labels_of(ids, spans, counted, before=0, after=0, off=OFF):
@@ -125,4 +131,33 @@ BATCH_SLIPS = [
      "longest may be any of them."),
     (lambda *a: batch(*a, size=max(map(len, a[0]))), "T is the length of the longest minus 1: "
      "after the shift, each row is one shorter."),
+]  # fmt: skip
+
+
+def packed(lengths, size, order=-1, best=1, slack=0):
+    rows, room = [], []
+    for i in sorted(range(len(lengths)), key=lambda i: order * lengths[i]):
+        fits = [row for row in range(len(rows)) if room[row] >= lengths[i] + slack]
+        if not fits:
+            fits = [len(rows)]
+            rows.append([])
+            room.append(size)
+        chosen = min(fits, key=lambda row: best * room[row])
+        rows[chosen].append(i)
+        room[chosen] -= lengths[i]
+    return rows
+
+
+PACKED_SLIPS = [
+    (lambda ls, size: packed(ls, size, order=1), "Begin with the longest, not the shortest."),
+    (lambda ls, size: packed(ls, size, order=0), "Sort first: the longest comes first."),
+    (lambda ls, size: packed(ls, size, best=0), "This takes the first row with enough room; "
+     "take the one with the least room."),
+    (lambda ls, size: packed(ls, size, best=-1), "This takes the row with the most room; take "
+     "the one with the least that is enough."),
+    (lambda ls, size: packed(ls, size, slack=1), "An example that just fills a row fits."),
+    (lambda ls, size: [[i] for i in sorted(range(len(ls)), key=lambda i: -ls[i])],
+     "Each example has a row of its own."),
+    (lambda ls, size: [[ls[i] for i in row] for row in packed(ls, size)], "These are the "
+     "lengths; return the indices."),
 ]  # fmt: skip
