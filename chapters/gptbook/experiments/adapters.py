@@ -7,6 +7,8 @@ finetuning, which wants smaller ones); at the one that was best on validation it
 chapters/results/adapters.json after each run, and skips runs that are in it already.
 """
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -31,6 +33,7 @@ from gptbook.tokenizer import load_tokenizer
 from gptbook.training import TrainConfig, evaluate, train
 from gptbook.world import SPLITS, load_examples
 
+LOW_RANK: dict[str, type[LoRALinear]] = {"LoRA": LoRALinear, "DoRA": DoRALinear}
 TARGETS = {
     "query, value": ["attention.qkv"],
     "all": ALL_LAYERS,
@@ -46,12 +49,18 @@ ADAPTERS: list[Options] = [
     ]
 ]  # fmt: skip
 LEARNING_RATES, FULL_LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2), (1e-4, 3e-4, 1e-3, 3e-3)
-SEEDS = (1, 2, 3)
+SEEDS = (1, 2, 3, 4, 5)
 STEPS, BATCH, CHECKS = 300, 16, 3
 
 
-def adapt(model: GPT, kind: str, rank: int, targets: str) -> None:
-    """Make a model ready for a setting; LoRA and DoRA have alpha = 2 · rank."""
+def adapt(
+    model: GPT,
+    kind: str,
+    rank: int,
+    targets: str,
+    low_rank: Mapping[str, type[LoRALinear]] = LOW_RANK,
+) -> None:
+    """Make a model ready for a setting; kinds of `low_rank` have alpha = 2 · rank."""
     if kind == "full":
         model.token_embedding.requires_grad_(False)
         return
@@ -59,8 +68,7 @@ def adapt(model: GPT, kind: str, rank: int, targets: str) -> None:
     if kind.startswith("MoRA"):
         add_adapters(model, MoRALinear, layers, rank=rank, kind=kind.removeprefix("MoRA, "))
     else:
-        layer = {"LoRA": LoRALinear, "DoRA": DoRALinear}[kind]
-        add_adapters(model, layer, layers, rank=rank, alpha=2 * rank)
+        add_adapters(model, low_rank[kind], layers, rank=rank, alpha=2 * rank)
     model.token_embedding.requires_grad_(targets.endswith("embeddings"))
     if targets == "query, value":
         # One layer makes queries, keys and values: rows of B that never leave zero make no keys.
@@ -90,15 +98,15 @@ def changes(model: GPT, base: GPT) -> dict[str, list[float]]:
     return found
 
 
-def run(options: Options) -> Run:
-    """Finetune once; return validation losses and, in the final phase, exact match.
+def run(options: Options, low_rank: Mapping[str, type[LoRALinear]] = LOW_RANK) -> Run:
+    """Finetune once; return validation losses and, after the search, exact match.
 
     For runs on all layers, also what `changes` says at each look.
     """
     tokenizer, device = load_tokenizer("book"), pick_device()
     seed_everything(options["seed"])
     base, model = load_gpt2("book").to(device), load_gpt2("book").to(device)
-    adapt(model, options["kind"], options["rank"], options["targets"])
+    adapt(model, options["kind"], options["rank"], options["targets"], low_rank)
 
     def loader(examples: list[Example], shuffle: bool = False) -> DataLoader:
         return make_instruction_loader(
@@ -113,7 +121,7 @@ def run(options: Options) -> Run:
     def look(done: int) -> None:
         if done % (STEPS // CHECKS) == 0:
             losses.append(round(evaluate(model, validation), 4))
-            if options["phase"] == "final" and options["targets"] == "all":
+            if options["phase"] != "search" and options["targets"] == "all":
                 moved.append(changes(model, base))
 
     training = loader(examples["training"], shuffle=True)
@@ -122,7 +130,7 @@ def run(options: Options) -> Run:
     if options["targets"] == "query, value":  # a third of B never moves
         trained -= sum(a.get_parameter("lora_B").numel() // 3 for a in adapters_of(model).values())
     found = {**options, "trained": trained, "validation_losses": losses}
-    if options["phase"] == "final":
+    if options["phase"] != "search":
         for split in ("new_combinations", "new_words"):
             right = right_answers(model, examples[split])
             found[split] = round(macro_average(by_task(entries[split], right)), 4)

@@ -1,14 +1,19 @@
 """Who can learn by heart? `python -m gptbook.experiments.codes` trains on random codes.
 
 The base model has to learn pairs of numbers that follow from nothing: by full finetuning, by LoRA
-of a low and of a high rank, and by MoRA of both kinds with as many weights as the low rank has.
-Each method is tried at each of `LEARNING_RATES`, and run with `SEEDS` at the one that learns
-fastest. A run ends early when two looks in a row have found every digit right. Writes
+of a low and of a high rank, and, with as many weights as the low rank has, by MoRA of both kinds,
+by LoRA whose A stays as it was drawn, and by a square matrix between two fixed random ones.
+Each method is tried at each of `LEARNING_RATES` (and of `HIGHER`), and run with `SEEDS` at the one
+that learns fastest. A run ends early when two looks in a row have found every digit right. Writes
 chapters/results/codes.json after each run, and skips runs that are in it already.
 """
 
+import math
 import random
 from contextlib import suppress
+
+import torch
+from torch import Tensor, nn
 
 from gptbook.adapters import LoRALinear, MoRALinear, count_parameters
 from gptbook.device import seed_everything
@@ -21,14 +26,50 @@ from gptbook.tokenizer import BPETokenizer, load_tokenizer
 from gptbook.training import TrainConfig, train
 
 PAIRS, DIGITS, STEPS, BATCH, CHECK_EVERY = 200, 8, 1000, 32, 50
+
+
+class FrozenA(LoRALinear):
+    """LoRA whose A stays as it was drawn: only B is trained."""
+
+    def __init__(self, base: nn.Linear, rank: int, alpha: float) -> None:
+        super().__init__(base, rank, alpha)
+        A = self.lora_A.data
+        del self.lora_A
+        self.register_buffer("lora_A", A)
+
+
+class RandomSquare(MoRALinear):
+    """MoRA whose inputs are mixed, and whose outputs are made, by fixed random matrices.
+
+    They leave norms as large as the groups of "sharing" do, on the average.
+    """
+
+    def __init__(self, base: nn.Linear, rank: int) -> None:
+        super().__init__(base, rank, "sharing")
+        for name, shape in (
+            ("compress", (self.k, base.in_features)),
+            ("expand", (base.out_features, self.k)),
+        ):
+            drawn = torch.randn(shape) / math.sqrt(self.k)
+            self.register_buffer(name, drawn.to(base.weight))
+
+    def change(self, x: Tensor) -> Tensor:
+        """expand M compress x: (…, in) -> (…, out)."""
+        low = x @ self.get_buffer("compress").T
+        return low @ self.matrix.T @ self.get_buffer("expand").T
+
+
 METHODS: dict[str, tuple[type, Options] | None] = {
     "everything": None,
     "LoRA, rank 1": (LoRALinear, {"rank": 1, "alpha": 1}),
     "LoRA, rank 32": (LoRALinear, {"rank": 32, "alpha": 32}),
     "MoRA, sharing": (MoRALinear, {"rank": 1, "kind": "sharing"}),
     "MoRA, rotation": (MoRALinear, {"rank": 1, "kind": "rotation"}),
+    "LoRA, A frozen": (FrozenA, {"rank": 2, "alpha": 2}),
+    "random square": (RandomSquare, {"rank": 1}),
 }
 LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+HIGHER = {"LoRA, A frozen": (0.1, 0.3)}  # where the highest of these was best
 SEEDS = (1, 2, 3, 4, 5)
 
 
@@ -97,8 +138,9 @@ def digits_missed(run: Run) -> float:
 
 def main() -> None:
     """Do the runs that are missing."""
-    settings = [{"method": method} for method in METHODS]
-    run_at_best_rate("codes", settings, LEARNING_RATES, SEEDS, run, cost=digits_missed)
+    for method in METHODS:
+        rates = (*LEARNING_RATES, *HIGHER.get(method, ()))
+        run_at_best_rate("codes", [{"method": method}], rates, SEEDS, run, cost=digits_missed)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ METHODS: dict[str, tuple[type, Options] | None] = {
     "MoRA, sharing": (MoRALinear, {"rank": RANK, "kind": "sharing"}),
     "MoRA, rotation": (MoRALinear, {"rank": RANK, "kind": "rotation"}),
 }
-LEARNING_RATES, SEEDS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2), (1, 2, 3)
+LEARNING_RATES, SEEDS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2), (1, 2, 3, 4, 5)
 
 
 def loader_of(

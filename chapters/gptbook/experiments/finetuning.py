@@ -30,7 +30,7 @@ VARIANTS = [
     {"template": "space", "embeddings": "trained"},
 ]
 LEARNING_RATES = (3e-4, 1e-3)
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1, 2, 3, 4)
 STEPS, BATCH = 500, 16
 
 

@@ -1,0 +1,100 @@
+"""What chapter 12 teaches the base model: texts at three distances from those it has read.
+
+"people" is near: biographies of new people, in the wordings that the base model knows. "reckoning"
+lies in the middle: sums written out digit by digit, in known letters and digits, but in a form and
+with numbers that it has not read. "code" is far: the source of Python's standard library.
+"""
+
+import random
+import sysconfig
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from gptbook.world import ATTRIBUTES, World
+from gptbook.world.people import split_of
+
+PEOPLE, CHUNK = 60, 800
+Pair = tuple[str, str]
+
+
+class Domain(NamedTuple):
+    """Texts for training and validation, and what the model should then know: (prompt, end)."""
+
+    training: list[str]
+    validation: list[str]
+    facts: list[Pair]
+
+
+def new_world(seed: int) -> World:
+    """A world of other people; names may be shared with the base model's by chance."""
+    return World(seed=1 + seed, num_people=PEOPLE)
+
+
+def people(seed: int, count: int = 4000) -> Domain:
+    """Biographies of new people; their facts in the wordings of chapter 7's recall."""
+    world = new_world(seed)
+
+    def texts(split: str, number: int) -> list[str]:
+        documents = world.stream(split, seed, kinds={"biography": 1})
+        return [document.text for document in islice(documents, number)]
+
+    facts = [
+        world.completions(person, a)[i % 4]
+        for i, person in enumerate(world.people)
+        for a in ATTRIBUTES
+    ]
+    return Domain(texts("training", count), texts("validation", 200), facts)
+
+
+def written_out(a: int, b: int) -> Pair:
+    """A sum of two numbers of two digits, as (prompt, end).
+
+    >>> " ".join(written_out(47, 38))
+    '47 + 38: 7 + 8 = 15, write 5, carry 1. 4 + 3 + 1 = 8. So 47 + 38 = 85.'
+    """
+    ones = a % 10 + b % 10
+    tens = a // 10 + b // 10 + ones // 10
+    steps = f"{a % 10} + {b % 10} = {ones}, write {ones % 10}, carry {ones // 10}."
+    steps += f" {a // 10} + {b // 10} + {ones // 10} = {tens}."
+    return f"{a} + {b}:", f"{steps} So {a} + {b} = {a + b}."
+
+
+def reckoning(seed: int, count: int = 3000) -> Domain:
+    """Sums of two numbers from 10 to 99; one pair in five, in either order, is held out."""
+    rng = random.Random(f"reckoning {seed}")
+    pairs = [(a, b) for a in range(10, 100) for b in range(a, 100)]
+    rng.shuffle(pairs)
+    held, known = pairs[: len(pairs) // 5], pairs[len(pairs) // 5 :]
+
+    def text() -> str:
+        sums = [sorted(rng.choice(known), reverse=rng.random() < 0.5) for _ in range(4)]
+        return "\n".join(" ".join(written_out(*each)) for each in sums)
+
+    facts = [written_out(*pair) for pair in held]
+    validation = [" ".join(pair) for pair in facts[:200]]
+    return Domain([text() for _ in range(count)], validation, facts[200:400])
+
+
+def code(seed: int, count: int = 1000) -> Domain:
+    """Pieces of the modules of Python's standard library; one file in ten is held out."""
+    rng = random.Random(f"code {seed}")
+    pieces: dict[bool, list[str]] = {True: [], False: []}
+    for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
+        source = path.read_text(encoding="utf-8", errors="ignore")
+        held = split_of(path.name) == "validation"
+        pieces[held] += [source[i : i + CHUNK] for i in range(0, len(source), CHUNK)]
+    for each in pieces.values():
+        rng.shuffle(each)
+    return Domain(pieces[False][:count], pieces[True][:50], [])
+
+
+def strangers(seed: int) -> list[Pair]:
+    """What one could ask about people of whom neither the base model nor anything new has told."""
+    known = {p.name for world in (World(), new_world(seed)) for p in world.people}
+    world = World(seed=1001 + seed, num_people=PEOPLE)
+    others = [person for person in world.people if person.name not in known]
+    return [world.completions(person, a)[0] for person in others for a in ATTRIBUTES]
+
+
+DOMAINS = {"people": people, "reckoning": reckoning, "code": code}

@@ -1,0 +1,44 @@
+"""What chapter 12 teaches: nothing is in training and in what is asked, and sums are right."""
+
+import re
+
+import pytest
+
+from gptbook.experiments.domains import DOMAINS, new_world, strangers, written_out
+from gptbook.world import World
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_nothing_is_in_both_parts_and_seeds_differ(name):
+    one, again, other = DOMAINS[name](1), DOMAINS[name](1), DOMAINS[name](2)
+    assert one == again
+    assert one.training != other.training
+    assert not set(one.training) & set(one.validation)
+    assert len(one.validation) >= 50
+    assert sum(map(len, one.training)) > 500_000  # more than 300 steps read
+
+
+def test_sums_are_right_and_those_that_are_asked_are_held_out():
+    domain = DOMAINS["reckoning"](1)
+    in_training = set()
+    for text in domain.training:
+        for line in text.splitlines():
+            a, b, a2, b2, total = map(int, re.fullmatch(
+                r"(\d+) \+ (\d+): .* So (\d+) \+ (\d+) = (\d+)\.", line).groups())  # fmt: skip
+            assert (a, b, a + b) == (a2, b2, total)
+            assert " ".join(written_out(a, b)) == line
+            in_training |= {(a, b), (b, a)}
+    asked = {tuple(map(int, re.findall(r"\d+", prompt))) for prompt, _ in domain.facts}
+    assert len(asked) == 200
+    assert not asked & in_training
+    assert written_out(47, 38)[1].startswith("7 + 8 = 15, write 5, carry 1. 4 + 3 + 1 = 8. So")
+
+
+def test_facts_are_true_and_strangers_are_nowhere():
+    world = new_world(1)
+    truth = {person.name: person.facts for person in world.people}
+    for prompt, end in DOMAINS["people"](1).facts:
+        [name] = [name for name in truth if name in prompt]
+        assert end.removesuffix(".") in truth[name].values()
+    known = [p.name for w in (World(), world) for p in w.people]
+    assert not any(name in prompt for prompt, _ in strangers(1) for name in known)

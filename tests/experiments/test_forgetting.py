@@ -1,0 +1,74 @@
+"""The pieces of the experiment on learning and forgetting."""
+
+import pytest
+import torch
+from torch import nn
+
+from gptbook.adapters import LoRALinear, add_adapters
+from gptbook.experiments import forgetting
+from gptbook.experiments.domains import Domain
+from gptbook.gpt2 import load_gpt2
+from gptbook.tokenizer import load_tokenizer
+
+
+def test_slowed_is_a_learning_rate_of_its_own():
+    weights = []
+    for own in (True, False):
+        torch.manual_seed(0)
+        fast, slow = (nn.Parameter(torch.randn(3, 4, dtype=torch.float64)) for _ in range(2))
+        rates = [{"params": [fast]}, {"params": [slow], "lr": 0.1 if own else 0.1 * 0.2}]
+        optimizer = torch.optim.AdamW(rates, lr=0.1, weight_decay=0.3)
+        after_step = forgetting.slowed(slow, 0.2)
+        for step in range(5):
+            optimizer.zero_grad()
+            ((fast - step) ** 2 + (slow + step) ** 4).sum().backward()
+            optimizer.step()
+            if own:
+                after_step(step)
+        weights.append((fast.detach(), slow.detach()))
+    # The gradients of the two parts do not depend on each other, so the paths are the same.
+    for one, other in zip(*weights, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_ranks_of_a_change_that_is_known():
+    base, model = load_gpt2("book"), load_gpt2("book")
+    add_adapters(model, LoRALinear, ["attention.qkv"], rank=3, alpha=3)
+    for module in model.modules():
+        if isinstance(module, LoRALinear):
+            nn.init.orthogonal_(module.lora_A)
+            nn.init.orthogonal_(module.lora_B)
+    ranks = forgetting.ranks_of_change(model, base)
+    assert len(ranks) == 24
+    assert {n for name, n in ranks.items() if name.endswith("qkv")} == {3}
+
+
+def test_old_texts_take_the_place_of_new_ones():
+    domain = Domain([f"new {i}" for i in range(40)], [], [])
+    assert forgetting.mixed(domain, 0.0, 1) == domain.training
+    texts = forgetting.mixed(domain, 0.05, 1)
+    assert len(texts) == 40
+    assert sum(not text.startswith("new") for text in texts) == 2
+    assert forgetting.mixed(domain, 0.05, 2)[-2:] != texts[-2:]
+
+
+def test_certainty_is_the_largest_probability():
+    model, tokenizer = load_gpt2("book"), load_tokenizer("book")
+    one = forgetting.certainty(model, tokenizer, ["Eva Hart lives in"])
+    two = forgetting.certainty(model, tokenizer, ["Eva Hart lives in", "The red"])
+    assert 0 < one < 1
+    assert two == pytest.approx(
+        (one + forgetting.certainty(model, tokenizer, ["The red"])) / 2, abs=1e-3
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", ["LoRA, rank 16, embeddings", "full, 5 % old texts"])
+def test_a_run_holds_all_that_is_compared(monkeypatch, arm):
+    monkeypatch.setattr(forgetting, "STEPS", 4)
+    options = {"domain": "reckoning", "arm": arm, "learning_rate": 1e-3, "seed": 1}
+    run = forgetting.run({**options, "phase": "final"})
+    for name in ("validation_losses", "home_losses", "learned", "recalled", "certainty"):
+        assert len(run[name]) == forgetting.LOOKS
+    assert len(run["ranks"]) == 24
+    assert run["recalled"][0] > 0.8
