@@ -42,19 +42,11 @@ def by_autograd(c, g):
 
 WRONG = {
     "11.1": [
-        (lambda budget, kind: math.isqrt(budget), "For rotation, k must be even"),
-        (lambda budget, kind: math.isqrt(budget) // 2 * 2, "for rotation only"),
-        (lambda budget, kind: math.isqrt(budget) + 1, "The square of this is too large"),
-        (lambda budget, kind: round(budget**0.5), "rounds to the nearest"),
-        (
-            lambda budget, kind: (
-                round(budget**0.5) // 2 * 2 if kind == "rotation" else int(budget**0.5)
-            ),
-            "rounds to the nearest",
-        ),
-        (lambda budget, kind: math.isqrt(budget) // 2, "half of k"),
-        (lambda budget, kind: budget**0.5 // 1, "Return type int, not float"),
-        (lambda budget, kind: math.isqrt(budget, kind), "the next one is"),  # raises
+        (lambda: (0.12, True, -0.40, True), "after 500; that is too high"),  # the other way round
+        (lambda: (-0.123, False, 0.40, True), "whether that is clear"),
+        (lambda: (-0.123, True, 7448.0, True), "after 1,500; that is too high"),  # bits, not each
+        (lambda: (-0.123, True, 0.40, False), "whether this is clear"),
+        (lambda: -0.12, "it should return"),
     ],
     "11.2": [
         (lambda x, k: wrong_compress(x, k, fill=0), "filled up with zeros"),

@@ -5,31 +5,29 @@ import math
 import torch
 
 from gptbook.exercises import AUTOGRAD, alike, drawn, exactly, exercise
+from gptbook.results import load_runs, paired_difference
 
 
-@exercise("11.1", forbid=["gptbook"])
-def largest_square(answer):
-    hint = "The square of k may not be larger than the budget, and that of the next one is."
-
-    def even(k):
-        return k // 2 * 2
-
-    mistakes = [
-        (lambda budget, kind: math.isqrt(budget), "For rotation, k must be even."),
-        (lambda budget, kind: even(math.isqrt(budget)), "k must be even for rotation only."),
-        (lambda budget, kind: round(budget**0.5), "This rounds to the nearest: its square is too "
-         "large."),
-        (lambda budget, kind: math.isqrt(budget) + 1, "The square of this is too large."),
-        (lambda budget, kind: math.isqrt(budget) // 2, "This is half of k."),
-    ]  # fmt: skip
-    cases = [
-        (9, "sharing"), (15, "sharing"), (15, "rotation"), (64, "rotation"), (65_536, "sharing"),
-        (65_535, "sharing"), (65_535, "rotation"), (12_288, "sharing"), (12_288, "rotation"),
-        (399, "rotation"),
-    ]  # fmt: skip
-    for budget, kind in cases:
-        wanted = even(math.isqrt(budget)) if kind == "rotation" else math.isqrt(budget)
-        answer.expect(wanted, budget, kind, same=exactly, hint=hint, mistakes=mistakes)
+@exercise("11.1")
+def when_one_stops(answer):
+    found = []
+    for look in (1, -1):
+        bits = [
+            [-run["bits_left"][look] / run["trained"] for run in runs]
+            for runs in (
+                load_runs("capacity", phase="final", method=method)
+                for method in ("random square", "MoRA, sharing")
+            )
+        ]
+        gap = paired_difference(*bits)
+        found += [gap.mean, gap.clear]
+    answer.measures(
+        tuple(found),
+        tolerance=(0.01, 0, 0.01, 0),
+        hint="Both have 18,636 weights. What has been learned is what was there less what is left; "
+        "take random square minus sharing, in pairs.",
+        names=("after 500", "whether that is clear", "after 1,500", "whether this is clear"),
+    )
 
 
 def groups(x, k, fill="start"):
