@@ -29,7 +29,7 @@ TASKS = {
     "long": ["fact", "profile", "ending", "past", "future", "joined", "replaced", "questions"],
 }
 VARIANTS = ("none", "role", "boilerplate", "instruction", "control")
-LEARNING_RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+LEARNING_RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 SEEDS = (1, 2, 3, 4, 5)
 BATCH, CHECKS = 8, 5
 
