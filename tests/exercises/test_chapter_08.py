@@ -60,6 +60,30 @@ def wrong_wilson(r, n, z=1.96, root=True):
 RESPONSE, CONTENT = {"response"}, {"instruction", "input", "response"}
 
 
+def newest_pack(lengths, size, cost):
+    """The newest of the rows with the least `cost` of their room."""
+    rows, room = [], []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        fits = [(cost(left), -n) for n, left in enumerate(room) if left >= lengths[i]]
+        n = -min(fits)[1] if fits else len(rows)
+        if not fits:
+            rows.append([])
+            room.append(size)
+        rows[n].append(i)
+        room[n] -= lengths[i]
+    return rows
+
+
+def next_pack(lengths, size):
+    """A new row as soon as something does not fit into the last one."""
+    rows = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if not rows or sum(lengths[j] for j in rows[-1]) + lengths[i] > size:
+            rows.append([])
+        rows[-1].append(i)
+    return rows
+
+
 def wrong_pack(lengths, size, order, best=1, spare=0):
     """Rows filled in an order; `best` 1 takes the least room, 0 the first row, -1 the most."""
     rows = []
@@ -255,6 +279,10 @@ WRONG = {
         (lambda ls, size: wrong_pack(ls, size, lambda i: 0), "Sort first"),
         (lambda ls, size: wrong_pack(ls, size, lambda i: -ls[i], best=0), "the first row with"),
         (lambda ls, size: wrong_pack(ls, size, lambda i: -ls[i], best=-1), "the most room"),
+        (lambda ls, size: newest_pack(ls, size, lambda room: 0), "the newest row with enough"),
+        (lambda ls, size: newest_pack(ls, size, lambda room: room), "take the oldest"),
+        (lambda ls, size: next_pack(ls, size), "Only the row begun last"),
+        (lambda ls, size: wrong_pack(ls, size, lambda i: (-ls[i], -i)), "the first comes first"),
         (lambda ls, size: wrong_pack(ls, size, lambda i: -ls[i], spare=1), "just fills a row"),
         (lambda ls, size: [[i] for i in sorted(range(len(ls)), key=lambda i: -ls[i])], "its own"),
         (
@@ -266,11 +294,12 @@ WRONG = {
         (lambda ls, size: ls[0][0], "the least room"),  # raises
     ],
     "8.9": [
-        (lambda: (0.0145, True, 0.05, False), "the loss; that is too high"),  # last minus best
-        (lambda: (-0.0145, False, 0.05, False), "whether that is clear"),
-        (lambda: (-0.0145, True, 5.0, False), "the points; that is too high"),
-        (lambda: (-0.0145, True, 0.05, True), "whether they are clear"),
-        (lambda: -0.0145, "it should return"),
+        (lambda: (0.0084, True, -0.4, False), "the loss; that is too high"),  # last minus best
+        (lambda: (-0.0084, False, 0.4, False), "whether that is clear"),
+        (lambda: (-0.0084, True, 0.004, False), "the points; that is too low"),
+        (lambda: (-0.0084, True, -0.4, False), "the points; that is too low"),
+        (lambda: (-0.0084, True, 0.4, True), "its interval leaves out 0"),
+        (lambda: -0.0084, "it should return"),
     ],
 }
 

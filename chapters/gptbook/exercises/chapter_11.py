@@ -24,8 +24,8 @@ def when_one_stops(answer):
     answer.measures(
         tuple(found),
         tolerance=(0.01, 0, 0.01, 0),
-        hint="Both have 18,636 weights. What has been learned is what was there less what is left; "
-        "take random square minus sharing, in pairs.",
+        hint="Look 0 is that after 250 steps, so look 1 is that after 500. Divide by the weights, "
+        "18,636 in both. Whoever has less left has learned more: that turns the sign.",
         names=("after 500", "whether that is clear", "after 1,500", "whether this is clear"),
     )
 

@@ -134,15 +134,17 @@ BATCH_SLIPS = [
 ]  # fmt: skip
 
 
-def packed(lengths, size, order=-1, best=1, slack=0):
+def packed(lengths, size, order=-1, best=1, slack=0, tie=0, newest=False, last=False):
+    """Rows of indices; `order`, `best` and so on are ways to get it wrong."""
     rows, room = [], []
-    for i in sorted(range(len(lengths)), key=lambda i: order * lengths[i]):
+    for i in sorted(range(len(lengths)), key=lambda i: (order * lengths[i], tie * i)):
         fits = [row for row in range(len(rows)) if room[row] >= lengths[i] + slack]
+        fits = [row for row in fits if row == len(rows) - 1] if last else fits
         if not fits:
             fits = [len(rows)]
             rows.append([])
             room.append(size)
-        chosen = min(fits, key=lambda row: best * room[row])
+        chosen = min(fits[::-1] if newest else fits, key=lambda row: best * room[row])
         rows[chosen].append(i)
         room[chosen] -= lengths[i]
     return rows
@@ -155,6 +157,12 @@ PACKED_SLIPS = [
      "take the one with the least room."),
     (lambda ls, size: packed(ls, size, best=-1), "This takes the row with the most room; take "
      "the one with the least that is enough."),
+    (lambda ls, size: packed(ls, size, newest=True), "Of rows with equal room, take the oldest."),
+    (lambda ls, size: packed(ls, size, best=0, newest=True), "This takes the newest row with "
+     "enough room; take the one with the least room."),
+    (lambda ls, size: packed(ls, size, last=True), "Only the row begun last is tried; an older "
+     "one may have room."),
+    (lambda ls, size: packed(ls, size, tie=-1), "Of equal lengths, the first comes first."),
     (lambda ls, size: packed(ls, size, slack=1), "An example that just fills a row fits."),
     (lambda ls, size: [[i] for i in sorted(range(len(ls)), key=lambda i: -ls[i])],
      "Each example has a row of its own."),
