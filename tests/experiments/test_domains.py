@@ -12,10 +12,29 @@ from gptbook.world import World
 def test_nothing_is_in_both_parts_and_seeds_differ(name):
     one, again, other = DOMAINS[name](1), DOMAINS[name](1), DOMAINS[name](2)
     assert one == again
-    assert one.training != other.training
-    assert not set(one.training) & set(one.validation)
+    assert (one.training != other.training) == (name != "instructions")
+    assert not [item for item in one.validation if item in one.training]
+    assert not [item for item in one.facts if item in one.training]
     assert len(one.validation) >= 50
-    assert sum(map(len, one.training)) > 500_000  # more than 300 steps read
+    size = sum(len(item if isinstance(item, str) else str(item)) for item in one.training)
+    assert size > (300_000 if name == "asked" else 500_000)  # more than 300 steps read
+
+
+def test_sums_that_are_asked_as_instructions_are_right_and_held_out():
+    domain = DOMAINS["asked"](1)
+    split = []
+    for entries in domain:
+        found = set()
+        for entry in entries:
+            a, b = map(
+                int, re.fullmatch(r"Write out: (\d+) \+ (\d+)", entry["instruction"]).groups()
+            )
+            assert entry["output"] == written_out(a, b)[1]
+            found |= {(a, b), (b, a)}
+        split.append(found)
+    assert not split[0] & split[1]
+    assert not split[0] & split[2]
+    assert not split[1] & split[2]
 
 
 def test_sums_are_right_and_those_that_are_asked_are_held_out():

@@ -6,7 +6,6 @@ from torch import nn
 
 from gptbook.adapters import LoRALinear, add_adapters
 from gptbook.experiments import forgetting
-from gptbook.experiments.domains import Domain
 from gptbook.gpt2 import load_gpt2
 from gptbook.tokenizer import load_tokenizer
 
@@ -44,12 +43,44 @@ def test_ranks_of_a_change_that_is_known():
 
 
 def test_old_texts_take_the_place_of_new_ones():
-    domain = Domain([f"new {i}" for i in range(40)], [], [])
-    assert forgetting.mixed(domain, 0.0, 1) == domain.training
-    texts = forgetting.mixed(domain, 0.05, 1)
-    assert len(texts) == 40
-    assert sum(not text.startswith("new") for text in texts) == 2
-    assert forgetting.mixed(domain, 0.05, 2)[-2:] != texts[-2:]
+    tokenizer = load_tokenizer("book")
+    texts = [f"A new text, number {i}, about nothing at all. " * 5 for i in range(40)]
+    entries = [{"instruction": text, "output": "Well."} for text in texts]
+
+    def tokens(items):
+        return sum(len(forgetting.encoded(item, tokenizer).ids) for item in items)
+
+    for items in (texts, entries):
+        assert forgetting.mixed(items, 0.0, 1, tokenizer) == items
+        one, other = (forgetting.mixed(items, 0.3, seed, tokenizer) for seed in (1, 2))
+        old = [item for item in one if item not in items]
+        assert one[: len(one) - len(old)] == items[12:]
+        assert 0.3 <= tokens(old) / tokens(items) < 0.35  # the last one may be too long
+        assert old != [item for item in other if item not in items]
+
+
+def test_an_entry_counts_its_response_and_an_old_text_all():
+    tokenizer = load_tokenizer("book")
+    entry = {"instruction": "Name a fruit.", "output": "A pear."}
+    [batch] = forgetting.loader_of([entry, "The kite is red."], tokenizer)
+    inputs, targets = batch
+    counted = [[id for id in row if id >= 0] for row in targets.tolist()]
+    assert tokenizer.decode(counted[0]) == " A pear.<|endoftext|>"
+    assert tokenizer.encode("The kite is red.")[1:] == counted[1][:-1]
+    assert inputs.shape == targets.shape
+
+
+def test_the_share_of_right_answers():
+    model, tokenizer = load_gpt2("book"), load_tokenizer("book")
+    home = forgetting.World()
+    person = next(person for person in home.people if person.asked)
+    pairs = [home.completions(person, a)[0] for a in forgetting.ATTRIBUTES]
+    wrong = [(prompt, " nowhere at all.") for prompt, _ in pairs]
+    right = forgetting.share_right(model, tokenizer, pairs)
+    assert right > 0.8
+    assert forgetting.share_right(model, tokenizer, pairs + wrong) == pytest.approx(right / 2)
+    assert forgetting.share_right(model, tokenizer, [{"instruction": "?", "output": "Yes."}]) == 0
+    assert forgetting.share_right(model, tokenizer, []) is None
 
 
 def test_certainty_is_the_largest_probability():
@@ -63,12 +94,15 @@ def test_certainty_is_the_largest_probability():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arm", ["LoRA, rank 16, embeddings", "full, 5 % old texts"])
-def test_a_run_holds_all_that_is_compared(monkeypatch, arm):
-    monkeypatch.setattr(forgetting, "STEPS", 4)
-    options = {"domain": "reckoning", "arm": arm, "learning_rate": 1e-3, "seed": 1}
+@pytest.mark.parametrize(
+    ("domain", "arm"),
+    [("reckoning", "LoRA, rank 16, embeddings"), ("asked", "full, 5 % old texts")],
+)
+def test_a_run_holds_all_that_is_compared(monkeypatch, domain, arm):
+    monkeypatch.setattr(forgetting, "STEPS", 5)
+    options = {"domain": domain, "arm": arm, "learning_rate": 1e-3, "seed": 1}
     run = forgetting.run({**options, "phase": "final"})
     for name in ("validation_losses", "home_losses", "learned", "recalled", "certainty"):
-        assert len(run[name]) == forgetting.LOOKS
+        assert len(run[name]) == forgetting.LOOKS + 1
     assert len(run["ranks"]) == 24
     assert run["recalled"][0] > 0.8

@@ -1,29 +1,36 @@
-"""What chapter 12 teaches the base model: texts at three distances from those it has read.
+"""What chapter 12 teaches the base model, at three distances from what it has read.
 
-"people" is near: biographies of new people, in the wordings that the base model knows. "reckoning"
-lies in the middle: sums written out digit by digit, in known letters and digits, but in a form and
-with numbers that it has not read. "code" is far: the source of Python's standard library.
+Three are texts to go on reading. "people" is near: biographies of new people, in the wordings that
+the base model knows. "reckoning" lies in the middle: sums written out digit by digit, in known
+letters and digits, but in a form and with numbers that it has not read. "code" is far: the source
+of Python's standard library. Two are instructions: "instructions" are chapter 8's, whose content
+the base model mostly knows, and "asked" asks for the sums of "reckoning".
 """
 
 import random
 import sysconfig
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from gptbook.entry_files import Entry, load_entries
+from gptbook.files import ASSETS
 from gptbook.world import ATTRIBUTES, World
 from gptbook.world.people import split_of
 
 PEOPLE, CHUNK = 60, 800
 Pair = tuple[str, str]
+Terms = tuple[int, int]
 
 
 class Domain(NamedTuple):
-    """Texts for training and validation, and what the model should then know: (prompt, end)."""
+    """For training and validation, texts or entries; and what the model should then answer:
+    pairs (prompt, end), or entries."""
 
-    training: list[str]
-    validation: list[str]
-    facts: list[Pair]
+    training: list[str] | list[Entry]
+    validation: list[str] | list[Entry]
+    facts: list[Pair] | list[Entry]
 
 
 def new_world(seed: int) -> World:
@@ -60,20 +67,51 @@ def written_out(a: int, b: int) -> Pair:
     return f"{a} + {b}:", f"{steps} So {a} + {b} = {a + b}."
 
 
-def reckoning(seed: int, count: int = 3000) -> Domain:
-    """Sums of two numbers from 10 to 99; one pair in five, in either order, is held out."""
+def all_sums(seed: int) -> tuple[random.Random, list[Terms], list[Terms]]:
+    """A generator, and the pairs of numbers from 10 to 99: known ones, and one in five held out."""
     rng = random.Random(f"reckoning {seed}")
     pairs = [(a, b) for a in range(10, 100) for b in range(a, 100)]
     rng.shuffle(pairs)
-    held, known = pairs[: len(pairs) // 5], pairs[len(pairs) // 5 :]
+    return rng, pairs[len(pairs) // 5 :], pairs[: len(pairs) // 5]
+
+
+def either_order(pair: Terms, rng: random.Random) -> Terms:
+    """A pair, or the same the other way round."""
+    return pair if rng.random() < 0.5 else (pair[1], pair[0])
+
+
+def reckoning(seed: int, count: int = 3000) -> Domain:
+    """Sums of two numbers, four to a text; those held out are in no text, in neither order."""
+    rng, known, held = all_sums(seed)
 
     def text() -> str:
-        sums = [sorted(rng.choice(known), reverse=rng.random() < 0.5) for _ in range(4)]
+        sums = [either_order(rng.choice(known), rng) for _ in range(4)]
         return "\n".join(" ".join(written_out(*each)) for each in sums)
 
     facts = [written_out(*pair) for pair in held]
     validation = [" ".join(pair) for pair in facts[:200]]
     return Domain([text() for _ in range(count)], validation, facts[200:400])
+
+
+def asked(seed: int, count: int = 3000) -> Domain:
+    """The sums of `reckoning` as instructions with responses."""
+    rng, known, held = all_sums(seed)
+
+    def entry(pair: Terms) -> Entry:
+        prompt, end = written_out(*either_order(pair, rng))
+        return {"instruction": f"Write out: {prompt.removesuffix(':')}", "output": end}
+
+    training = [entry(rng.choice(known)) for _ in range(count)]
+    return Domain(training, list(map(entry, held[:200])), list(map(entry, held[200:400])))
+
+
+def instructions(seed: int) -> Domain:
+    """Chapter 8's training entries, for every seed; asked are some of the new combinations."""
+    training, validation, combinations = (
+        load_entries(ASSETS / "instructions" / f"{split}.json")
+        for split in ("training", "validation", "new_combinations")
+    )
+    return Domain(training, validation[::3], combinations[::9])
 
 
 def code(seed: int, count: int = 1000) -> Domain:
@@ -97,4 +135,10 @@ def strangers(seed: int) -> list[Pair]:
     return [world.completions(person, a)[0] for person in others for a in ATTRIBUTES]
 
 
-DOMAINS = {"people": people, "reckoning": reckoning, "code": code}
+DOMAINS: dict[str, Callable[[int], Domain]] = {
+    "people": people,
+    "reckoning": reckoning,
+    "code": code,
+    "instructions": instructions,
+    "asked": asked,
+}

@@ -2,17 +2,17 @@
 
 Teaches the base model each of `DOMAINS` with each of `ARMS`, all with the same number of tokens. An
 arm is tried at each of its learning rates; at the one with the lowest validation loss it is run
-with `SEEDS`. At `LOOKS` moments a final run is measured on the new texts (loss, facts learned) and
-at home (loss, facts recalled), and on people of whom it never read. Two of these commands may run
-side by side, each with domains of its own: `… forgetting people reckoning`. Writes a file for each
-domain, chapters/results/forgetting_people.json and so on, after each run, and skips runs that are
-in it already.
+with `SEEDS`. Before, and at `LOOKS` moments, such a run is measured on the domain (loss, facts
+learned), at home (loss, facts recalled), and on people of whom it never read. Two of these commands
+may run side by side, each with domains of its own: `… forgetting people asked`. Writes a file for
+each domain, chapters/results/forgetting_people.json and so on, after each run, and skips runs that
+are in it already.
 """
 
 import sys
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -22,9 +22,17 @@ from torch.utils.data import DataLoader
 from gptbook.adapters import DoRALinear, LoRALinear, MoRALinear, adapters_of, count_parameters
 from gptbook.data import encode_documents, make_loader
 from gptbook.device import pick_device, seed_everything
-from gptbook.experiments.domains import DOMAINS, Domain, strangers
+from gptbook.entry_files import Entry
+from gptbook.experiments.domains import DOMAINS, Pair, strangers
 from gptbook.experiments.measures import Options, base_with, run_at_best_rate, run_missing
 from gptbook.gpt2 import load_gpt2
+from gptbook.instructions import (
+    Example,
+    Span,
+    encode_example,
+    make_instruction_loader,
+    right_answers,
+)
 from gptbook.model import GPT
 from gptbook.modes import evaluating
 from gptbook.results import Run, load_runs
@@ -33,7 +41,7 @@ from gptbook.tokenizer import BPETokenizer, load_tokenizer
 from gptbook.training import TrainConfig, evaluate, train
 from gptbook.world import ATTRIBUTES, World
 
-STEPS, BATCH, CONTEXT, LOOKS = 300, 4, 128, 4
+STEPS, BATCH, CONTEXT, LOOKS = 300, 4, 128, 5
 SEEDS = (1, 2, 3, 4, 5)
 FULL_RATES, RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2), (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
@@ -118,9 +126,25 @@ def slowed(weight: Tensor, fraction: float) -> Callable[[int], None]:
     return after_step
 
 
-def loader_of(texts: list[str], tokenizer: BPETokenizer, shuffle: bool = False) -> DataLoader:
-    """Batches of texts, one behind the other."""
-    return make_loader(encode_documents(texts, tokenizer), CONTEXT, BATCH, shuffle=shuffle)
+def encoded(item: str | Entry, tokenizer: BPETokenizer) -> Example:
+    """An entry, of which the response counts, or the beginning of a text, of which all counts."""
+    if isinstance(item, dict):
+        return encode_example(item, tokenizer)
+    ids = encode_documents([item], tokenizer)[:CONTEXT].tolist()
+    return Example(ids, [Span("response", 0, len(ids))])
+
+
+def loader_of(
+    items: Sequence[str | Entry], tokenizer: BPETokenizer, shuffle: bool = False, seed: int = 0
+) -> DataLoader:
+    """Batches of texts, one behind the other; of entries, twice as many side by side."""
+    if any(isinstance(item, dict) for item in items):
+        examples = [encoded(item, tokenizer) for item in items]
+        return make_instruction_loader(
+            examples, 2 * BATCH, pad_id=tokenizer.eos_id or 0, shuffle=shuffle, seed=seed
+        )
+    ids = encode_documents(cast(Sequence[str], items), tokenizer)
+    return make_loader(ids, CONTEXT, BATCH, shuffle=shuffle, seed=seed)
 
 
 def home_texts(split: str, count: int) -> list[str]:
@@ -128,12 +152,31 @@ def home_texts(split: str, count: int) -> list[str]:
     return [document.text for document in World().documents(count, split)]
 
 
-def mixed(domain: Domain, old: float, seed: int) -> list[str]:
-    """The training texts of a domain, of which a fraction makes room for old texts."""
-    if not old:
-        return domain.training
-    count = int(old * len(domain.training))
-    return domain.training[count:] + home_texts("training", count + 1000 * seed)[-count:]
+def mixed(
+    items: Sequence[str | Entry], old: float, seed: int, tokenizer: BPETokenizer
+) -> list[str | Entry]:
+    """Texts or entries, of which the fraction `old` of the tokens makes room for old texts."""
+
+    def tokens(item: str | Entry) -> int:
+        return len(
+            encoded(item, tokenizer).ids if isinstance(item, dict) else tokenizer.encode(item)
+        )
+
+    room = old * sum(map(tokens, items)) if old else 0.0
+    made = list(items[int(old * len(items)) :])
+    for text in home_texts("training", 1000 * (seed + 1))[1000 * seed :] if old else []:
+        if room > 0:
+            made.append(text)
+            room -= tokens(text)
+    return made
+
+
+def share_right(model: GPT, tokenizer: BPETokenizer, facts: Sequence[Pair | Entry]) -> float | None:
+    """The fraction of pairs or entries that the model answers as wanted; None of nothing."""
+    entries = [encoded(fact, tokenizer) for fact in facts if isinstance(fact, dict)]
+    pairs = [fact for fact in facts if isinstance(fact, tuple)]
+    right = right_answers(model, entries) if entries else exact_matches(model, tokenizer, pairs)
+    return round(accuracy(right), 4) if facts else None
 
 
 def run(options: Options) -> Run:
@@ -143,7 +186,9 @@ def run(options: Options) -> Run:
     seed_everything(seed)
     base, model = load_gpt2("book").to(pick_device()), base_with(arm.adapter)
     model.token_embedding.requires_grad_(arm.embeddings > 0)
-    training = loader_of(mixed(domain, arm.old, seed), tokenizer, shuffle=True)
+    training = loader_of(
+        mixed(domain.training, arm.old, seed, tokenizer), tokenizer, shuffle=True, seed=seed
+    )
     validation = loader_of(domain.validation, tokenizer)
     found: dict[str, Any] = {"validation_losses": []}
     final = options["phase"] == "final"
@@ -162,9 +207,8 @@ def run(options: Options) -> Run:
             found["validation_losses"].append(round(evaluate(model, validation), 4))
             if final:
                 found["home_losses"].append(round(evaluate(model, old_loader), 4))
-                for name, pairs in (("learned", domain.facts), ("recalled", old_facts)):
-                    right = exact_matches(model, tokenizer, pairs) if pairs else []
-                    found[name].append(round(accuracy(right), 4) if pairs else None)
+                found["learned"].append(share_right(model, tokenizer, domain.facts))
+                found["recalled"].append(share_right(model, tokenizer, old_facts))
                 found["certainty"].append(certainty(model, tokenizer, unknown))
 
     own = slowed(model.token_embedding.weight, arm.embeddings) if arm.embeddings else None
@@ -174,6 +218,7 @@ def run(options: Options) -> Run:
             own(done)
         look(done)
 
+    look(0)
     start = time.perf_counter()
     train(model, training, TrainConfig(steps, options["learning_rate"]), after_step=after_step)
     trained = count_parameters(model)[0]
