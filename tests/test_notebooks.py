@@ -151,16 +151,13 @@ def test_diagrams_are_titled_and_bring_their_own_ground(path):
     assert any(path.name in prose(notebook) for notebook in NOTEBOOKS), "a diagram nobody shows"
 
 
-ONE_SITTING = [path for path in TEXTS if key_of(path) not in {"08", "09", "10", "11"}]
-
-
 def visible_cells(path):
     """The source of each code cell that a reader sees unfolded, as a list of lines."""
     cells = [cell for cell in code_cells(path) if "hide-input" not in cell.metadata.get("tags", [])]
     return [cell.source.splitlines() for cell in cells]
 
 
-@pytest.mark.parametrize("path", ONE_SITTING, ids=by_name)
+@texts
 def test_a_chapter_is_one_sitting(path):
     markdown = [cell.source for cell in read(path).cells if cell.cell_type == "markdown"]
     lengths = [len(lines) for lines in visible_cells(path)]
