@@ -4,7 +4,16 @@ import re
 
 import pytest
 
-from gptbook.experiments.domains import DOMAINS, new_world, strangers, written_out
+from gptbook.experiments.domains import (
+    DOMAINS,
+    encoded,
+    loader_of,
+    mixed,
+    new_world,
+    strangers,
+    written_out,
+)
+from gptbook.tokenizer import load_tokenizer
 from gptbook.world import World
 
 
@@ -61,3 +70,31 @@ def test_facts_are_true_and_strangers_are_nowhere():
         assert end.removesuffix(".") in truth[name].values()
     known = [p.name for w in (World(), world) for p in w.people]
     assert not any(name in prompt for prompt, _ in strangers(1) for name in known)
+
+
+def test_old_texts_take_the_place_of_new_ones():
+    tokenizer = load_tokenizer("book")
+    texts = [f"A new text, number {i}, about nothing at all. " * 5 for i in range(40)]
+    entries = [{"instruction": text, "output": "Well."} for text in texts]
+
+    def tokens(items):
+        return sum(len(encoded(item, tokenizer).ids) for item in items)
+
+    for items in (texts, entries):
+        assert mixed(items, 0.0, 1, tokenizer) == items
+        one, other = (mixed(items, 0.3, seed, tokenizer) for seed in (1, 2))
+        old = [item for item in one if item not in items]
+        assert one[: len(one) - len(old)] == items[12:]
+        assert 0.3 <= tokens(old) / tokens(items) < 0.35  # the last one may be too long
+        assert old != [item for item in other if item not in items]
+
+
+def test_an_entry_counts_its_response_and_an_old_text_all():
+    tokenizer = load_tokenizer("book")
+    entry = {"instruction": "Name a fruit.", "output": "A pear."}
+    [batch] = loader_of([entry, "The kite is red."], tokenizer)
+    inputs, targets = batch
+    counted = [[id for id in row if id >= 0] for row in targets.tolist()]
+    assert tokenizer.decode(counted[0]) == " A pear.<|endoftext|>"
+    assert tokenizer.encode("The kite is red.")[1:] == counted[1][:-1]
+    assert inputs.shape == targets.shape

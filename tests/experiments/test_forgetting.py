@@ -6,8 +6,11 @@ from torch import nn
 
 from gptbook.adapters import LoRALinear, add_adapters
 from gptbook.experiments import forgetting
+from gptbook.experiments.domains import DOMAINS
 from gptbook.gpt2 import load_gpt2
+from gptbook.results import has_result, read_result, select
 from gptbook.tokenizer import load_tokenizer
+from tests.experiments.helpers import runs_at_best_rate
 
 
 def test_slowed_is_a_learning_rate_of_its_own():
@@ -40,34 +43,6 @@ def test_ranks_of_a_change_that_is_known():
     ranks = forgetting.ranks_of_change(model, base)
     assert len(ranks) == 24
     assert {n for name, n in ranks.items() if name.endswith("qkv")} == {3}
-
-
-def test_old_texts_take_the_place_of_new_ones():
-    tokenizer = load_tokenizer("book")
-    texts = [f"A new text, number {i}, about nothing at all. " * 5 for i in range(40)]
-    entries = [{"instruction": text, "output": "Well."} for text in texts]
-
-    def tokens(items):
-        return sum(len(forgetting.encoded(item, tokenizer).ids) for item in items)
-
-    for items in (texts, entries):
-        assert forgetting.mixed(items, 0.0, 1, tokenizer) == items
-        one, other = (forgetting.mixed(items, 0.3, seed, tokenizer) for seed in (1, 2))
-        old = [item for item in one if item not in items]
-        assert one[: len(one) - len(old)] == items[12:]
-        assert 0.3 <= tokens(old) / tokens(items) < 0.35  # the last one may be too long
-        assert old != [item for item in other if item not in items]
-
-
-def test_an_entry_counts_its_response_and_an_old_text_all():
-    tokenizer = load_tokenizer("book")
-    entry = {"instruction": "Name a fruit.", "output": "A pear."}
-    [batch] = forgetting.loader_of([entry, "The kite is red."], tokenizer)
-    inputs, targets = batch
-    counted = [[id for id in row if id >= 0] for row in targets.tolist()]
-    assert tokenizer.decode(counted[0]) == " A pear.<|endoftext|>"
-    assert tokenizer.encode("The kite is red.")[1:] == counted[1][:-1]
-    assert inputs.shape == targets.shape
 
 
 def test_the_share_of_right_answers():
@@ -106,3 +81,46 @@ def test_a_run_holds_all_that_is_compared(monkeypatch, domain, arm):
         assert len(run[name]) == forgetting.LOOKS + 1
     assert len(run["ranks"]) == 24
     assert run["recalled"][0] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("best", "wanted"), [(5, [4, 5, 6]), (8, [4, 5, 6, 7, 8, 9]), (2, [1, 2, 3, 4, 5, 6])]
+)
+def test_the_search_goes_on_while_the_best_rate_is_at_the_edge(tmp_path, monkeypatch, best, wanted):
+    monkeypatch.setattr("gptbook.results.RESULTS", tmp_path)
+    done = []
+
+    def run(options):
+        done.append(options["learning_rate"])
+        away = abs(forgetting.GRID.index(options["learning_rate"]) - best)
+        return {**options, "validation_losses": [9.0, 1.0 + away]}
+
+    monkeypatch.setattr(forgetting, "run", run)
+    rates = forgetting.searched("trial", {"arm": "a"}, forgetting.GRID[4:7])
+    assert list(rates) == sorted(done) == [forgetting.GRID[i] for i in wanted]
+
+
+@pytest.mark.parametrize("name", [name for name in DOMAINS if has_result(f"forgetting_{name}")])
+def test_a_domain_has_every_run_and_the_best_rate_of_each_arm(name):
+    runs, total = read_result(f"forgetting_{name}"), 0
+    for arm, how in forgetting.ARMS.items():
+        setting, rates = (
+            {"domain": name, "arm": arm},
+            {r["learning_rate"] for r in select(runs, arm=arm)},
+        )
+        final = select(runs, arm=arm, phase="final")
+        if how.slower == 1:
+            final = runs_at_best_rate(runs, setting, rates, forgetting.SEEDS, "home_losses")
+            assert min(rates) < final[0]["learning_rate"] < max(rates), arm
+            assert len(rates) >= 5
+            total += len(rates)
+        else:
+            usual = select(runs, arm="full", phase="final")[0]["learning_rate"]
+            assert [run["seed"] for run in final] == list(forgetting.SEEDS)
+            assert {run["learning_rate"] for run in final} == {how.slower * usual}
+        total += len(final)
+        for run in final:
+            for each in ("validation_losses", "home_losses", "learned", "recalled", "certainty"):
+                assert len(run[each]) == forgetting.LOOKS + 1
+            assert len(run["ranks"]) == 24
+    assert len(runs) == total

@@ -4,22 +4,29 @@ Three are texts to go on reading. "people" is near: biographies of new people, i
 the base model knows. "reckoning" lies in the middle: sums written out digit by digit, in known
 letters and digits, but in a form and with numbers that it has not read. "code" is far: the source
 of Python's standard library. Two are instructions: "instructions" are chapter 8's, whose content
-the base model mostly knows, and "asked" asks for the sums of "reckoning".
+the base model mostly knows, and "asked" asks for the sums of "reckoning". Then, how both come into
+batches, and how old texts are mixed in.
 """
 
 import random
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
+from torch.utils.data import DataLoader
+
+from gptbook.data import encode_documents, make_loader
 from gptbook.entry_files import Entry, load_entries
 from gptbook.files import ASSETS
+from gptbook.instructions import Example, Span, encode_example, make_instruction_loader
+from gptbook.tokenizer import BPETokenizer
 from gptbook.world import ATTRIBUTES, World
 from gptbook.world.people import split_of
 
 PEOPLE, CHUNK = 60, 800
+BATCH, CONTEXT = 4, 128
 Pair = tuple[str, str]
 Terms = tuple[int, int]
 
@@ -133,6 +140,51 @@ def strangers(seed: int) -> list[Pair]:
     world = World(seed=1001 + seed, num_people=PEOPLE)
     others = [person for person in world.people if person.name not in known]
     return [world.completions(person, a)[0] for person in others for a in ATTRIBUTES]
+
+
+def encoded(item: str | Entry, tokenizer: BPETokenizer) -> Example:
+    """An entry, of which the response counts, or the beginning of a text, of which all counts."""
+    if isinstance(item, dict):
+        return encode_example(item, tokenizer)
+    ids = encode_documents([item], tokenizer)[:CONTEXT].tolist()
+    return Example(ids, [Span("response", 0, len(ids))])
+
+
+def loader_of(
+    items: Sequence[str | Entry], tokenizer: BPETokenizer, shuffle: bool = False, seed: int = 0
+) -> DataLoader:
+    """Batches of texts, one behind the other; of entries, twice as many side by side."""
+    if any(isinstance(item, dict) for item in items):
+        examples = [encoded(item, tokenizer) for item in items]
+        return make_instruction_loader(
+            examples, 2 * BATCH, pad_id=tokenizer.eos_id or 0, shuffle=shuffle, seed=seed
+        )
+    ids = encode_documents(cast(Sequence[str], items), tokenizer)
+    return make_loader(ids, CONTEXT, BATCH, shuffle=shuffle, seed=seed)
+
+
+def home_texts(split: str, count: int) -> list[str]:
+    """What the base model has read, or for validation, could have read."""
+    return [document.text for document in World().documents(count, split)]
+
+
+def mixed(
+    items: Sequence[str | Entry], old: float, seed: int, tokenizer: BPETokenizer
+) -> list[str | Entry]:
+    """Texts or entries, of which the fraction `old` of the tokens makes room for old texts."""
+
+    def tokens(item: str | Entry) -> int:
+        return len(
+            encoded(item, tokenizer).ids if isinstance(item, dict) else tokenizer.encode(item)
+        )
+
+    room = old * sum(map(tokens, items)) if old else 0.0
+    made = list(items[int(old * len(items)) :])
+    for text in home_texts("training", 1000 * (seed + 1))[1000 * seed :] if old else []:
+        if room > 0:
+            made.append(text)
+            room -= tokens(text)
+    return made
 
 
 DOMAINS: dict[str, Callable[[int], Domain]] = {

@@ -1,38 +1,45 @@
 """Learning and forgetting: `python -m gptbook.experiments.forgetting` compares all methods.
 
 Teaches the base model each of `DOMAINS` with each of `ARMS`, all with the same number of tokens. An
-arm is tried at each of its learning rates; at the one with the lowest validation loss it is run
-with `SEEDS`. Before, and at `LOOKS` moments, such a run is measured on the domain (loss, facts
-learned), at home (loss, facts recalled), and on people of whom it never read. Two of these commands
-may run side by side, each with domains of its own: `… forgetting people asked`. Writes a file for
-each domain, chapters/results/forgetting_people.json and so on, after each run, and skips runs that
-are in it already.
+arm is tried at five learning rates, and at more while the best is at the edge; at the one with the
+lowest validation loss it is run with `SEEDS`. Before, and at `LOOKS` moments, such a run is
+measured on the domain (loss, facts learned), at home (loss, facts recalled), and on people of whom
+it never read. Two of these commands may run side by side, each with domains of its own:
+`… forgetting people asked`. Writes a file for each domain, chapters/results/forgetting_people.json
+and so on, after each run, and skips runs that are in it already.
 """
 
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader
 
 from gptbook.adapters import DoRALinear, LoRALinear, MoRALinear, adapters_of, count_parameters
-from gptbook.data import encode_documents, make_loader
 from gptbook.device import pick_device, seed_everything
 from gptbook.entry_files import Entry
-from gptbook.experiments.domains import DOMAINS, Pair, strangers
-from gptbook.experiments.measures import Options, base_with, run_at_best_rate, run_missing
-from gptbook.gpt2 import load_gpt2
-from gptbook.instructions import (
-    Example,
-    Span,
-    encode_example,
-    make_instruction_loader,
-    right_answers,
+from gptbook.experiments.domains import (
+    DOMAINS,
+    Pair,
+    encoded,
+    home_texts,
+    loader_of,
+    mixed,
+    strangers,
 )
+from gptbook.experiments.measures import (
+    SEARCH_SEED,
+    Options,
+    base_with,
+    lowest_loss,
+    run_at_best_rate,
+    run_missing,
+)
+from gptbook.gpt2 import load_gpt2
+from gptbook.instructions import right_answers
 from gptbook.model import GPT
 from gptbook.modes import evaluating
 from gptbook.results import Run, load_runs
@@ -41,9 +48,10 @@ from gptbook.tokenizer import BPETokenizer, load_tokenizer
 from gptbook.training import TrainConfig, evaluate, train
 from gptbook.world import ATTRIBUTES, World
 
-STEPS, BATCH, CONTEXT, LOOKS = 300, 4, 128, 5
+STEPS, LOOKS = 300, 5
 SEEDS = (1, 2, 3, 4, 5)
-FULL_RATES, RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2), (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+GRID = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
+FULL_RATES, RATES = GRID[2:7], GRID[3:8]
 
 
 class Arm(NamedTuple):
@@ -126,51 +134,6 @@ def slowed(weight: Tensor, fraction: float) -> Callable[[int], None]:
     return after_step
 
 
-def encoded(item: str | Entry, tokenizer: BPETokenizer) -> Example:
-    """An entry, of which the response counts, or the beginning of a text, of which all counts."""
-    if isinstance(item, dict):
-        return encode_example(item, tokenizer)
-    ids = encode_documents([item], tokenizer)[:CONTEXT].tolist()
-    return Example(ids, [Span("response", 0, len(ids))])
-
-
-def loader_of(
-    items: Sequence[str | Entry], tokenizer: BPETokenizer, shuffle: bool = False, seed: int = 0
-) -> DataLoader:
-    """Batches of texts, one behind the other; of entries, twice as many side by side."""
-    if any(isinstance(item, dict) for item in items):
-        examples = [encoded(item, tokenizer) for item in items]
-        return make_instruction_loader(
-            examples, 2 * BATCH, pad_id=tokenizer.eos_id or 0, shuffle=shuffle, seed=seed
-        )
-    ids = encode_documents(cast(Sequence[str], items), tokenizer)
-    return make_loader(ids, CONTEXT, BATCH, shuffle=shuffle, seed=seed)
-
-
-def home_texts(split: str, count: int) -> list[str]:
-    """What the base model has read, or for validation, could have read."""
-    return [document.text for document in World().documents(count, split)]
-
-
-def mixed(
-    items: Sequence[str | Entry], old: float, seed: int, tokenizer: BPETokenizer
-) -> list[str | Entry]:
-    """Texts or entries, of which the fraction `old` of the tokens makes room for old texts."""
-
-    def tokens(item: str | Entry) -> int:
-        return len(
-            encoded(item, tokenizer).ids if isinstance(item, dict) else tokenizer.encode(item)
-        )
-
-    room = old * sum(map(tokens, items)) if old else 0.0
-    made = list(items[int(old * len(items)) :])
-    for text in home_texts("training", 1000 * (seed + 1))[1000 * seed :] if old else []:
-        if room > 0:
-            made.append(text)
-            room -= tokens(text)
-    return made
-
-
 def share_right(model: GPT, tokenizer: BPETokenizer, facts: Sequence[Pair | Entry]) -> float | None:
     """The fraction of pairs or entries that the model answers as wanted; None of nothing."""
     entries = [encoded(fact, tokenizer) for fact in facts if isinstance(fact, dict)]
@@ -229,6 +192,21 @@ def run(options: Options) -> Run:
     return {**options, **found}
 
 
+def searched(name: str, setting: Options, rates: tuple[float, ...]) -> tuple[float, ...]:
+    """Do the search; return its rates, and further ones of GRID while the best is at the edge."""
+    search: Options = {**setting, "phase": "search", "seed": SEARCH_SEED}
+    while True:
+        run_missing(name, [{**search, "learning_rate": rate} for rate in rates], run)
+        best = min(load_runs(name, **search), key=lowest_loss)["learning_rate"]
+        at = GRID.index(best)
+        if best == max(rates):
+            rates = (*rates, GRID[at + 1])
+        elif best == min(rates):
+            rates = (GRID[at - 1], *rates)
+        else:
+            return rates
+
+
 def main(domains: list[str]) -> None:
     """Do the runs that are missing."""
     for domain in domains or DOMAINS:
@@ -236,7 +214,7 @@ def main(domains: list[str]) -> None:
         for arm, how in ARMS.items():
             setting, rates = {"domain": domain, "arm": arm}, RATES if how.adapter else FULL_RATES
             if how.slower == 1:
-                run_at_best_rate(name, [setting], rates, SEEDS, run)
+                run_at_best_rate(name, [setting], searched(name, setting, rates), SEEDS, run)
             else:
                 usual = load_runs(name, arm="full", phase="final")[0]["learning_rate"]
                 setting |= {"learning_rate": how.slower * usual, "phase": "final"}
