@@ -159,7 +159,7 @@ def thin(A, B, fraction, squared=True):
 
 
 @exercise("12.6", forbid=["gptbook"])
-def terms_needed(answer):
+def terms_of_product(answer):
     hint = "BA is (out, in), but no more than r of its singular values are not zero."
     mistakes = [
         (lambda A, B, f: thin(A, B, f, squared=False), "The energy is the sum of the squares of "
