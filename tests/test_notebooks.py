@@ -40,6 +40,7 @@ TAUGHT = {
     "09": {},
     "10": {},
     "11": {"adapters.mora": ["square_size"]},
+    "12": {},
     "A": {},
 }  # fmt: skip
 # What a text may leave out of a class: how it is kept in files, which the text says in words.
@@ -91,7 +92,7 @@ def trees(path):
 def test_there_are_notebooks():
     numbers = [f"{i:02d}" for i in range(1, len(CHAPTERS) + 1)]
     assert [key_of(path) for path in CHAPTERS] == numbers
-    assert len(CHAPTERS) >= 11
+    assert len(CHAPTERS) >= 12
     assert [path.stem for path in SOLUTIONS] == [key_of(path) for path in TEXTS]
     assert set(TAUGHT) >= set(numbers)
 
@@ -544,3 +545,15 @@ def test_modules_import_in_a_bare_interpreter(tmp_path):
     names = ", ".join(f"gptbook.{dotted(path)}" for path in MODULES).replace(".__init__", "")
     fresh = ["-X", f"pycache_prefix={tmp_path}", "-W", "error::SyntaxWarning"]
     subprocess.run([sys.executable, *fresh, "-c", f"import {names}"], check=True)
+
+
+def test_the_glossary_is_in_order_and_names_where_a_term_is_explained():
+    text = (ROOT / "appendix" / "glossary.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \| (\d+) \|$", text, flags=re.MULTILINE)
+    terms = [term.lower() for term, _, _ in rows]
+    assert len(terms) > 90
+    assert terms == sorted(set(terms))
+    chapters = {key_of(path): prose(path).replace("*", "").lower() for path in CHAPTERS}
+    for term, _, number in rows:
+        for name in term.lower().split(", "):
+            assert name in chapters[f"{int(number):02d}"], f"chapter {number} has no {name}"

@@ -128,6 +128,13 @@ WRONG = {
         (lambda: (140, 14.8, 10), "adapters for a copy"),
         (lambda: 140, "it should return"),
     ],
+    "12.8": [
+        (lambda: (0.49, False, 0.02, True), "the points; that is too high"),  # LoRA minus replay
+        (lambda: (-0.0049, False, -0.02, True), "the points; that is too high"),
+        (lambda: (-0.49, True, -0.02, True), "its interval leaves out 0"),
+        (lambda: (-0.49, False, -2.0, True), "the loss; that is too low"),
+        (lambda: -0.49, "it should return"),
+    ],
 }
 
 

@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch
 
 from gptbook.exercises import alike, close, drawn, exercise
+from gptbook.results import load_runs, paired_difference
 
 
 def smallest(W, X, Y):
@@ -191,4 +192,23 @@ def storage(answer):
         explain="A copy takes 7 · 2 = 14 GB, an adapter 0.04 · 2 = 0.08 GB: ten copies 140 GB, one "
         "copy and ten adapters 14 + 0.8 GB, and 14 / 0.08 = 175 adapters as much as a copy.",
         names=("ten copies", "one copy and ten adapters", "adapters for a copy"),
+    )
+
+
+@exercise("12.8")
+def replay_or_lora(answer):
+    runs = [
+        load_runs("forgetting_people", arm=arm, phase="final")
+        for arm in ("full, 5 % old texts", "LoRA, rank 16")
+    ]
+    found = []
+    for name, scale in (("recalled", 100), ("validation_losses", 1)):
+        gap = paired_difference(*([scale * run[name][-1] for run in each] for each in runs))
+        found += [gap.mean, gap.clear]
+    answer.measures(
+        tuple(found),
+        tolerance=(0.1, 0, 0.001, 0),
+        hint="Replay minus LoRA, seed by seed, at the last look; points are hundredths. A "
+        "difference is clear if its interval leaves out 0.",
+        names=("the points", "whether they are clear", "the loss", "whether that is clear"),
     )
