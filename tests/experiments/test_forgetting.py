@@ -47,17 +47,19 @@ def test_ranks_of_a_change_that_is_known():
     assert {n for name, n in ranks.items() if name.endswith("qkv")} == {3}
 
 
-def test_the_share_of_right_answers():
+def test_the_fraction_of_right_answers():
     model, tokenizer = load_gpt2("book"), load_tokenizer("book")
     home = forgetting.World()
     person = next(person for person in home.people if person.asked)
     pairs = [home.completions(person, a)[0] for a in forgetting.ATTRIBUTES]
     wrong = [(prompt, " nowhere at all.") for prompt, _ in pairs]
-    right = forgetting.share_right(model, tokenizer, pairs)
+    right = forgetting.fraction_right(model, tokenizer, pairs)
     assert right > 0.8
-    assert forgetting.share_right(model, tokenizer, pairs + wrong) == pytest.approx(right / 2)
-    assert forgetting.share_right(model, tokenizer, [{"instruction": "?", "output": "Yes."}]) == 0
-    assert forgetting.share_right(model, tokenizer, []) is None
+    assert forgetting.fraction_right(model, tokenizer, pairs + wrong) == pytest.approx(right / 2)
+    assert (
+        forgetting.fraction_right(model, tokenizer, [{"instruction": "?", "output": "Yes."}]) == 0
+    )
+    assert forgetting.fraction_right(model, tokenizer, []) is None
 
 
 def test_certainty_is_the_largest_probability():
@@ -106,10 +108,8 @@ def test_the_search_goes_on_while_the_best_rate_is_at_the_edge(tmp_path, monkeyp
 def test_a_domain_has_every_run_and_the_best_rate_of_each_arm(name):
     runs, total = read_result(f"forgetting_{name}"), 0
     for arm, how in forgetting.ARMS.items():
-        setting, rates = (
-            {"domain": name, "arm": arm},
-            {r["learning_rate"] for r in select(runs, arm=arm)},
-        )
+        setting = {"domain": name, "arm": arm}
+        rates = {run["learning_rate"] for run in select(runs, arm=arm)}
         final = select(runs, arm=arm, phase="final")
         if how.slower == 1:
             final = runs_at_best_rate(runs, setting, rates, forgetting.SEEDS, "home_losses")

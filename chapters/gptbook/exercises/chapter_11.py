@@ -5,24 +5,19 @@ import math
 import torch
 
 from gptbook.exercises import AUTOGRAD, alike, drawn, exactly, exercise
-from gptbook.results import load_runs, paired_difference
+from gptbook.results import paired, read_result
 
 
 @exercise("11.1")
 def when_one_stops(answer):
-    found = []
-    for look in (1, -1):
-        bits = [
-            [-run["bits_left"][look] / run["trained"] for run in runs]
-            for runs in (
-                load_runs("capacity", phase="final", method=method)
-                for method in ("random square", "MoRA, sharing")
-            )
-        ]
-        gap = paired_difference(*bits)
-        found += [gap.mean, gap.clear]
+    runs, methods = (
+        read_result("capacity"),
+        ({"method": "random square"}, {"method": "MoRA, sharing"}),
+    )
+    early = paired(runs, *methods, lambda run: -run["bits_left"][1] / run["trained"])
+    late = paired(runs, *methods, lambda run: -run["bits_left"][-1] / run["trained"])
     answer.measures(
-        tuple(found),
+        (early.mean, early.clear, late.mean, late.clear),
         tolerance=(0.01, 0, 0.01, 0),
         hint="Look 0 is that after 250 steps, so look 1 is that after 500. Divide by the weights, "
         "18,636 in both. Whoever has less left has learned more: that turns the sign.",

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 
 from gptbook.exercises import alike, close, drawn, exercise
-from gptbook.results import load_runs, paired_difference
+from gptbook.results import paired, read_result
 
 
 def smallest(W, X, Y):
@@ -83,8 +83,10 @@ def crossing(new, home, wanted, first=True, part=True):
 
 @exercise("12.3", forbid=["gptbook"])
 def at_equal_loss(answer):
-    hint = "Find the first look at which `new` has come down to `wanted`, and go back from it by "
-    hint += "the part of the step that was not needed."
+    hint = (
+        "Find the first look at which `new` has come down to `wanted`, and go back from it by the "
+        "part of the step that was not needed."
+    )
     mistakes = [
         (lambda n, h, w: crossing(n, h, w, part=False), "This is the loss at the next look; take "
          "the part of the way to it that leads to `wanted`."),
@@ -117,8 +119,10 @@ def two_sided(differences, sides=2, zeros=False, strict=False):
 
 @exercise("12.4", forbid=["gptbook"])
 def sign_test(answer):
-    hint = "Of n throws of a coin, how often does one side come at least as often as the larger "
-    hint += "count of signs? That, twice, and never more than 1."
+    hint = (
+        "Of n throws of a coin, how often does one side come at least as often as the larger count "
+        "of signs? That, twice, and never more than 1."
+    )
     mistakes = [
         (lambda ds: two_sided(ds, sides=1), "This is one side; either method could have been the "
          "better one, so take twice as much."),
@@ -197,16 +201,12 @@ def storage(answer):
 
 @exercise("12.8")
 def replay_or_lora(answer):
-    runs = [
-        load_runs("forgetting_people", arm=arm, phase="final")
-        for arm in ("full, 5 % old texts", "LoRA, rank 16")
-    ]
-    found = []
-    for name, scale in (("recalled", 100), ("validation_losses", 1)):
-        gap = paired_difference(*([scale * run[name][-1] for run in each] for each in runs))
-        found += [gap.mean, gap.clear]
+    arms = {"arm": "full, 5 % old texts"}, {"arm": "LoRA, rank 16"}
+    runs = read_result("forgetting_people")
+    points = paired(runs, *arms, lambda run: 100 * run["recalled"][-1])
+    loss = paired(runs, *arms, lambda run: run["validation_losses"][-1])
     answer.measures(
-        tuple(found),
+        (points.mean, points.clear, loss.mean, loss.clear),
         tolerance=(0.1, 0, 0.001, 0),
         hint="Replay minus LoRA, seed by seed, at the last look; points are hundredths. A "
         "difference is clear if its interval leaves out 0.",

@@ -153,7 +153,7 @@ def encoded(item: str | Entry, tokenizer: BPETokenizer) -> Example:
 def loader_of(
     items: Sequence[str | Entry], tokenizer: BPETokenizer, shuffle: bool = False, seed: int = 0
 ) -> DataLoader:
-    """Batches of texts, one behind the other; of entries, twice as many side by side."""
+    """Batches of texts, one after the other; of entries, twice as many side by side."""
     if any(isinstance(item, dict) for item in items):
         examples = [encoded(item, tokenizer) for item in items]
         return make_instruction_loader(
@@ -174,16 +174,18 @@ def mixed(
     """Texts or entries, of which the fraction `old` of the tokens makes room for old texts."""
 
     def tokens(item: str | Entry) -> int:
-        return len(
-            encoded(item, tokenizer).ids if isinstance(item, dict) else tokenizer.encode(item)
-        )
+        whole = tokenizer.encode(item) if isinstance(item, str) else encoded(item, tokenizer).ids
+        return len(whole)
 
-    room = old * sum(map(tokens, items)) if old else 0.0
+    if not old:
+        return list(items)
     made = list(items[int(old * len(items)) :])
-    for text in home_texts("training", 1000 * (seed + 1))[1000 * seed :] if old else []:
-        if room > 0:
-            made.append(text)
-            room -= tokens(text)
+    room = old * sum(map(tokens, items))
+    for text in home_texts("training", 1000 * (seed + 1))[1000 * seed :]:
+        if room <= 0:
+            break
+        made.append(text)
+        room -= tokens(text)
     return made
 
 

@@ -61,7 +61,7 @@ class Arm(NamedTuple):
     embeddings: float = 0.0  # the learning rate of the token embeddings, as a fraction of the rest
     steps: float = 1.0  # the fraction of the steps
     slower: float = 1.0  # the fraction of the best learning rate of full finetuning
-    old: float = 0.0  # the fraction of the texts that are old ones
+    old: float = 0.0  # the fraction of the tokens that are of old texts
 
 
 def lora(rank: int) -> tuple[type, Options]:
@@ -134,7 +134,9 @@ def slowed(weight: Tensor, fraction: float) -> Callable[[int], None]:
     return after_step
 
 
-def share_right(model: GPT, tokenizer: BPETokenizer, facts: Sequence[Pair | Entry]) -> float | None:
+def fraction_right(
+    model: GPT, tokenizer: BPETokenizer, facts: Sequence[Pair | Entry]
+) -> float | None:
     """The fraction of pairs or entries that the model answers as wanted; None of nothing."""
     entries = [encoded(fact, tokenizer) for fact in facts if isinstance(fact, dict)]
     pairs = [fact for fact in facts if isinstance(fact, tuple)]
@@ -147,7 +149,7 @@ def run(options: Options) -> Run:
     arm, tokenizer, seed = ARMS[options["arm"]], load_tokenizer("book"), options["seed"]
     domain = DOMAINS[options["domain"]](seed)
     seed_everything(seed)
-    base, model = load_gpt2("book").to(pick_device()), base_with(arm.adapter)
+    model = base_with(arm.adapter)
     model.token_embedding.requires_grad_(arm.embeddings > 0)
     training = loader_of(
         mixed(domain.training, arm.old, seed, tokenizer), tokenizer, shuffle=True, seed=seed
@@ -170,8 +172,8 @@ def run(options: Options) -> Run:
             found["validation_losses"].append(round(evaluate(model, validation), 4))
             if final:
                 found["home_losses"].append(round(evaluate(model, old_loader), 4))
-                found["learned"].append(share_right(model, tokenizer, domain.facts))
-                found["recalled"].append(share_right(model, tokenizer, old_facts))
+                found["learned"].append(fraction_right(model, tokenizer, domain.facts))
+                found["recalled"].append(fraction_right(model, tokenizer, old_facts))
                 found["certainty"].append(certainty(model, tokenizer, unknown))
 
     own = slowed(model.token_embedding.weight, arm.embeddings) if arm.embeddings else None
@@ -188,7 +190,7 @@ def run(options: Options) -> Run:
     found |= {"trained": trained, "device": pick_device().type, "torch": torch.__version__}
     found["seconds"] = round(time.perf_counter() - start, 1)
     if final:
-        found["ranks"] = ranks_of_change(model, base)
+        found["ranks"] = ranks_of_change(model, load_gpt2("book").to(pick_device()))
     return {**options, **found}
 
 
